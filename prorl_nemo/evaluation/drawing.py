@@ -1,0 +1,150 @@
+"""Small charts as pictures: SVG for the page, PNG and a table of the numbers beside it.
+
+Knows matplotlib and the look; what is drawn is figures.py's. No pyplot: nothing global.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from prorl_nemo.evaluation.palette import GRID, INK, MUTED
+
+# Inches. Shown at about 1.3 times this size, so that 8.5 pt of type is 11 px or more.
+WIDTH, HEIGHT = 4.3, 2.9
+
+_LOOK: dict[Any, Any] = {  # Any: matplotlib types the keys since 3.11 only
+    "font.family": "sans-serif",
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.8,
+    "svg.fonttype": "none",
+}
+
+Cell = str | float | int | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the report, in words, vectors, pixels and numbers."""
+
+    name: str  # file stem
+    title: str
+    alt: str  # says what a reader would see, numbers included
+    caption: str
+    svg: str
+    png: bytes
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True)
+class LineEnd:
+    """A label to be put at the right end of a line."""
+
+    y: float
+    text: str
+    colour: str
+
+
+def new_chart(*, width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
+    """An empty chart in the report's look."""
+    with mpl.rc_context(_LOOK):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, figure.add_subplot()
+
+
+def label_line_ends(axes: Axes, ends: Sequence[LineEnd], *, gap: float = 0.075) -> None:
+    """Write labels right of the axes at the height of their line, pushed apart if need be.
+
+    Call it when the limits are final. ``gap`` is the least distance, as a share of the height.
+    """
+    low, high = axes.get_ylim()
+    shares = [(end.y - low) / (high - low) for end in ends]
+    placed = spread_apart(shares, gap=gap)
+    for end, share in zip(ends, placed, strict=True):
+        axes.text(
+            1.02, share, end.text, color=end.colour, transform=axes.transAxes, va="center",
+            fontweight="bold", fontsize=8.5,
+        )  # fmt: skip
+
+
+def spread_apart(positions: Sequence[float], *, gap: float) -> list[float]:
+    """Positions moved as little as a pass up and a pass down allow, at least ``gap`` apart.
+
+    They stay within 0..1 where that many fit.
+    """
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    placed = [min(max(positions[i], 0.0), 1.0) for i in order]
+    for i in range(1, len(placed)):
+        placed[i] = max(placed[i], placed[i - 1] + gap)
+    ceiling = 1.0
+    for i in range(len(placed) - 1, -1, -1):
+        placed[i] = min(placed[i], ceiling)
+        ceiling = placed[i] - gap
+    result = [0.0] * len(placed)
+    for place, i in zip(placed, order, strict=True):
+        result[i] = place
+    return result
+
+
+def render(
+    figure: Figure,
+    *,
+    name: str,
+    title: str,
+    alt: str,
+    caption: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+) -> Picture:
+    """Draw the chart once as SVG and once as PNG."""
+    with mpl.rc_context({**_LOOK, "svg.hashsalt": name}):
+        vector, pixels = io.StringIO(), io.BytesIO()
+        figure.savefig(vector, format="svg", metadata={"Date": None})
+        figure.savefig(pixels, format="png", dpi=160, metadata={"Software": None})
+    return Picture(
+        name=name,
+        title=title,
+        alt=alt,
+        caption=caption,
+        svg=_inline_svg(vector.getvalue(), prefix=name),
+        png=pixels.getvalue(),
+        header=tuple(header),
+        rows=tuple(tuple(row) for row in rows),
+    )
+
+
+def _inline_svg(document: str, *, prefix: str) -> str:
+    """The <svg> element alone, its ids made unique on the page, its size left to the page."""
+    svg = document[document.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'href="#', f'href="#{prefix}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
+    head, _, rest = svg.partition(">")
+    head = re.sub(r' (width|height|version|xmlns:xlink|xmlns)="[^"]*"', "", head)
+    return f'{head} aria-hidden="true" focusable="false">{rest.replace("xlink:href", "href")}'
