@@ -16,7 +16,7 @@ from prorl_nemo.evaluation.sample_files import (
     Role,
     SampleChunk,
     SampleMeta,
-    append_chunk,
+    chunk_line,
     write_meta,
 )
 
