@@ -97,21 +97,15 @@ def prorl_loss(
     """The loss both engines minimise; the module docstring has the equation.
 
     ``kl_sampling_logprobs`` weighs the KL by exp(curr - sampling), see
-    kl.compute_kl_importance_weights: None leaves it unweighted, ``curr_logprobs.detach()`` is
-    NeMo-RL's default, ``generation_logprobs`` its use_on_policy_kl_approximation. With
-    ``kl_penalty`` 0 a given reference is still measured, without gradient.
-
-    On-policy (ratio 1): ``prev_logprobs=curr_logprobs.detach()``. Raises ValueError for a KL
-    penalty without reference log-probs, and for bounds out of range.
+    kl.compute_kl_importance_weights; None leaves it unweighted. With ``kl_penalty`` 0 a given
+    reference is measured only. ValueError for a penalty without reference, or a bad bound.
     """
     if kl_penalty != 0 and reference_policy_logprobs is None:
         raise ValueError(f"kl_penalty is {kl_penalty} but there are no reference_policy_logprobs")
     mask = combine_masks(token_mask, sample_mask=sample_mask)
     curr = torch.where(mask, curr_logprobs, 0.0)
     prev = torch.where(mask, prev_logprobs.detach(), 0.0)
-    advantages = advantages[:, None] if advantages.dim() == 1 else advantages
-    advantages = torch.where(mask, advantages, 0.0)
-
+    advantages = torch.where(mask, _per_token(advantages), 0.0)
     ratios = compute_ratios(curr, prev, mask)
     policy_values = compute_clipped_policy_loss(
         ratios,
@@ -127,17 +121,14 @@ def prorl_loss(
     kl = torch.zeros_like(policy_loss)
     if reference_policy_logprobs is not None:
         reference = torch.where(mask, reference_policy_logprobs.detach(), 0.0)
-        weights = None
-        if kl_sampling_logprobs is not None:
-            sampling = torch.where(mask, kl_sampling_logprobs, 0.0)
-            weights = compute_kl_importance_weights(curr, sampling_logprobs=sampling)
+        weights = _compute_kl_weights(curr, kl_sampling_logprobs, mask)
         kl = share(kl_estimator(curr, reference, importance_weights=weights))
 
     ratios = ratios.detach()
     is_low = (advantages < 0) & (ratios < 1 - ratio_clip_min)
     is_high = (advantages > 0) & (ratios > 1 + ratio_clip_max)
     return PolicyLoss(
-        loss=policy_loss + kl_penalty * kl if kl_penalty != 0 else policy_loss,
+        loss=policy_loss if kl_penalty == 0 else policy_loss + kl_penalty * kl,
         policy_loss=policy_loss.detach(),
         kl=kl.detach(),
         clip_fraction_low=share(is_low.to(ratios.dtype)),
@@ -199,3 +190,16 @@ def aggregate_sequence_level(
     mask = combine_masks(token_mask, sample_mask=sample_mask)
     means = torch.where(mask, values, 0.0).sum(dim=-1) / mask.sum(dim=-1).clamp(min=1)
     return means.sum() / global_valid_seqs
+
+
+def _per_token(advantages: Tensor) -> Tensor:
+    return advantages[:, None] if advantages.dim() == 1 else advantages
+
+
+def _compute_kl_weights(
+    curr: Tensor, sampling_logprobs: Tensor | None, mask: Tensor
+) -> Tensor | None:
+    if sampling_logprobs is None:
+        return None
+    sampling = torch.where(mask, sampling_logprobs, 0.0)
+    return compute_kl_importance_weights(curr, sampling_logprobs=sampling)
