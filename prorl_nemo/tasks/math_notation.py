@@ -79,11 +79,11 @@ def split_unit(text: str) -> tuple[str, str]:
     """
     value, unit = text.rstrip(), ""
     while match := _TRAILING_TEXT.search(value):
-        before = value[: match.start()].rstrip()
+        before = _strip_spacing(value[: match.start()])
         is_unit = re.search(r"[0-9]", before) and match[1].strip().lower() not in _NOT_UNITS
         if not is_unit:
             break
-        value, unit = _strip_spacing(before), match[1] + match[2] + unit
+        value, unit = before, match[1] + match[2] + unit
     return value, unit.strip()
 
 

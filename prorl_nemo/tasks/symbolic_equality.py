@@ -8,8 +8,10 @@ a sample point.
 
 from __future__ import annotations
 
+import logging
 from fractions import Fraction
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 from prorl_nemo.tasks.optional_library import import_optional
@@ -35,7 +37,7 @@ def are_symbolically_equal(reference: str, answer: str, *, relative_tolerance: F
 @lru_cache(maxsize=4_096)
 def parse_latex(text: str) -> Any | None:
     """The SymPy object that boxed ``text`` denotes, or None where it does not parse."""
-    math_verify = import_optional("math_verify")
+    math_verify = _import_math_verify()
     config = [math_verify.LatexExtractionConfig(boxed_match_priority=0)]
     parsed = math_verify.parse(
         f"\\boxed{{{text}}}", config, fallback_mode="no_fallback", parsing_timeout=None
@@ -43,10 +45,21 @@ def parse_latex(text: str) -> Any | None:
     return parsed[0] if parsed else None
 
 
-def _agree(expected: Any, found: Any, tolerance: float) -> bool:
-    # SymPy is imported by math-verify anyway, and takes half a second.
-    import sympy
+@lru_cache(maxsize=1)
+def _import_math_verify() -> ModuleType:
+    # It warns that its own time limits are off; `timed_equality` sets ours.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    return import_optional("math_verify")
 
+
+@lru_cache(maxsize=1)
+def _import_sympy() -> ModuleType:
+    # Deferred: it takes half a second, and comes with math-verify.
+    return import_optional("sympy")
+
+
+def _agree(expected: Any, found: Any, tolerance: float) -> bool:
+    sympy = _import_sympy()
     if _is_number(expected) and _is_number(found):
         return _numbers_agree(expected, found, tolerance)
     pair = (expected, found)
@@ -65,7 +78,7 @@ def _agree(expected: Any, found: Any, tolerance: float) -> bool:
 
 
 def _verify(expected: Any, found: Any) -> bool:
-    math_verify = import_optional("math_verify")
+    math_verify = _import_math_verify()
     verdict: bool = math_verify.verify(
         expected, found, float_rounding=FLOAT_DECIMALS, timeout_seconds=None
     )
@@ -91,16 +104,14 @@ def _sets_agree(expected: list[Any], found: list[Any], tolerance: float) -> bool
 
 
 def _is_number(expression: Any) -> bool:
-    import sympy
-
+    sympy = _import_sympy()
     return isinstance(expression, sympy.Expr) and not expression.free_symbols
 
 
 def _numbers_agree(expected: Any, found: Any, tolerance: float) -> bool:
     if expected == found:
         return True
-    import sympy
-
+    sympy = _import_sympy()
     # doit(): the parser leaves sums, limits and factorials as written.
     expected, found = expected.doit(), found.doit()
     is_rounded = expected.has(sympy.Float) or found.has(sympy.Float)
@@ -120,8 +131,7 @@ def _are_close(expected: Any, found: Any, tolerance: float) -> bool:
 
 def _agree_at_a_point(expected: Any, found: Any, tolerance: float) -> bool:
     """False if two expressions differ at a point; True where one can't be evaluated there."""
-    import sympy
-
+    sympy = _import_sympy()
     if not all(isinstance(side, sympy.Expr) for side in (expected, found)):
         return True
     symbols = sorted(expected.free_symbols & found.free_symbols, key=str)
@@ -129,4 +139,4 @@ def _agree_at_a_point(expected: Any, found: Any, tolerance: float) -> bool:
     values = [side.subs(point) for side in (expected, found)]
     if any(value.free_symbols or value.is_number is not True for value in values):
         return True
-    return _are_close(*values, max(tolerance, 10.0**-EXACT_DIGITS))
+    return _are_close(values[0], values[1], tolerance)
