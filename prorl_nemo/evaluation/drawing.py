@@ -92,6 +92,46 @@ def label_line_ends(axes: Axes, ends: Sequence[LineEnd], *, gap: float = 0.075) 
         )  # fmt: skip
 
 
+def label_points(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Write a name beside every point (x, y, name), where it overlaps the fewest others.
+
+    Greedy over eight places around the point, in units of the axes; call it when the limits
+    are final.
+    """
+    (x_low, x_high), (y_low, y_high) = axes.get_xlim(), axes.get_ylim()
+    spots = [((x - x_low) / (x_high - x_low), (y - y_low) / (y_high - y_low)) for x, y, _ in points]
+    boxes = [(x - 0.015, y - 0.025, x + 0.015, y + 0.025) for x, y in spots]
+    for (x, y), (_, _, name) in zip(spots, points, strict=True):
+        width, height = 0.017 * len(name) + 0.01, 0.055
+        places = [
+            (x + dx * (0.02 + width / 2), y + dy * 0.06)
+            for dy in (0.0, 1.0, -1.0, 2.0, -2.0)
+            for dx in (1.0, -1.0)
+        ]
+        rectangles = [
+            (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2) for cx, cy in places
+        ]
+        best = min(rectangles, key=lambda r: sum(_overlap(r, b) for b in boxes) + _outside(r))
+        boxes.append(best)
+        axes.text(
+            (best[0] + best[2]) / 2, (best[1] + best[3]) / 2, name, transform=axes.transAxes,
+            ha="center", va="center", fontsize=7.5, color=INK,
+        )  # fmt: skip
+
+
+_Box = tuple[float, float, float, float]
+
+
+def _overlap(one: _Box, other: _Box) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, width) * max(0.0, height)
+
+
+def _outside(box: _Box) -> float:
+    return max(0.0, -box[0]) + max(0.0, box[2] - 1) + max(0.0, -box[1]) + max(0.0, box[3] - 1)
+
+
 def spread_apart(positions: Sequence[float], *, gap: float) -> list[float]:
     """Positions moved as little as a pass up and a pass down allow, at least ``gap`` apart.
 

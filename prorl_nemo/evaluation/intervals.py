@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 NUM_RESAMPLES = 2000
+_PSEUDO_PROBLEMS = 2.0
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,11 @@ def analytic_interval(
     """Wilson's score interval with the effective number of problems, within [0, 1].
 
     Values in [0, 1] vary at most as much as coin flips of the same mean; the effective
-    number of problems is that of coin flips which would have the observed standard error
-    (Korn and Graubard 1998). Student's t in place of z pays for the estimated variance.
-    Where all problems have the same value it falls back on the actual number: 0 of P
-    solved gives [0, ~4/P], not [0, 0].
+    number of problems is that of coin flips with the observed standard error (Korn and
+    Graubard 1998), Student's t in place of z. The observed variance is first averaged with
+    two pseudo-problems of the greatest variance: near 0 and 1 a few rare problems carry it
+    all and are often not among the P seen. Where all problems agree it becomes the plain
+    Wilson interval: 0 of P solved gives [0, about 4/P], not [0, 0].
     """
     num_problems = _check_values(values)
     mean = values.mean(axis=0)
@@ -50,9 +52,10 @@ def analytic_interval(
     if num_problems == 1:
         return MeanInterval(mean, np.zeros_like(mean), np.ones_like(mean), 1)
     variance = values.var(axis=0, ddof=1)
-    has_spread = variance > 1e-15
-    ratio = np.divide(most, variance, out=np.ones_like(mean), where=has_spread)
-    effective = num_problems * np.maximum(ratio, 1.0 - 1.0 / num_problems)
+    variance = (num_problems - 1) * variance + _PSEUDO_PROBLEMS * most
+    variance /= num_problems - 1 + _PSEUDO_PROBLEMS
+    ratio = np.divide(most, variance, out=np.ones_like(mean), where=variance > 1e-15)
+    effective = np.maximum(num_problems * ratio, num_problems - 1.0)
     t = float(stats.t.ppf(0.5 + confidence / 2, num_problems - 1))
     shrink = 1.0 + t**2 / effective
     centre = (mean + t**2 / (2 * effective)) / shrink

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from prorl_nemo.evaluation.drawing import Cell, Picture
@@ -69,15 +70,26 @@ footer { padding-top:20px; padding-bottom:40px; color:var(--muted); font-size:13
 """
 
 
-def page(*, title: str, subtitle: str, sections: Sequence[tuple[str, str, str]]) -> str:
-    """The whole document. A section is (id, heading, inner HTML); empty ones are left out."""
-    there = [s for s in sections if s[2]]
-    links = "".join(f'<li><a href="#{i}">{escape(h)}</a></li>' for i, h, _ in there if h)
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; the heading is text, the inner part HTML. Left out when empty."""
+
+    anchor: str
+    heading: str  # may be empty: then it is not in the navigation either
+    inner: str
+
+
+def page(*, title: str, subtitle: str, sections: Sequence[Section]) -> str:
+    """The whole document."""
+    there = [s for s in sections if s.inner]
+    links = "".join(
+        f'<li><a href="#{s.anchor}">{escape(s.heading)}</a></li>' for s in there if s.heading
+    )
     bodies = "".join(
-        f'<section id="{i}" aria-label="{escape(h or title)}">'
-        + (f"<h2>{escape(h)}</h2>" if h else "")
-        + f"{inner}</section>\n"
-        for i, h, inner in there
+        f'<section id="{s.anchor}" aria-label="{escape(s.heading or title)}">'
+        + (f"<h2>{escape(s.heading)}</h2>" if s.heading else "")
+        + f"{s.inner}</section>\n"
+        for s in there
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

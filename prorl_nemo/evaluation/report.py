@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import json
 from pathlib import Path
 
-from prorl_nemo.evaluation.boundary import BoundaryAnalysis, analyze
+from prorl_nemo.evaluation.boundary import BenchmarkAnalysis, BoundaryAnalysis, analyze
+from prorl_nemo.evaluation.comparison_figures import crossing_picture, gain_picture, sweep_pictures
 from prorl_nemo.evaluation.drawing import Picture
 from prorl_nemo.evaluation.figures import curve_picture
 from prorl_nemo.evaluation.history import History, read_history
 from prorl_nemo.evaluation.history_figures import history_pictures
-from prorl_nemo.evaluation.page import figures_html, page
+from prorl_nemo.evaluation.notes import method_section, paper_section, reset_section
+from prorl_nemo.evaluation.page import Section, figures_html, page
 from prorl_nemo.evaluation.palette import model_styles
+from prorl_nemo.evaluation.sections import (
+    answer_section,
+    crossing_section,
+    regime_section,
+    score_section,
+    unseen_section,
+)
+from prorl_nemo.evaluation.summary import analysis_to_json
 
 
 def write_report(run_dir: Path) -> Path:
@@ -34,37 +44,96 @@ def write_report(run_dir: Path) -> Path:
 
 
 def write_analysis_report(
-    output_dir: Path, *, analysis: BoundaryAnalysis | None, history: History | None
+    output_dir: Path, *, analysis: BoundaryAnalysis | None, history: History | None = None
 ) -> Path:
-    """Write the report of an analysis into a directory of its own, e.g. for several runs."""
-    curves: list[Picture] = []
+    """Write the report of an analysis into a directory, e.g. one of its own for several runs."""
+    pictures: list[Picture] = []
+    sections: list[Section] = []
     if analysis is not None:
-        styles = model_styles(analysis.models)
-        curves = [curve_picture(b, styles) for b in analysis.benchmarks]
-    training = history_pictures(history) if history is not None else []
+        sections += _boundary_sections(analysis, pictures)
+    if history is not None:
+        training = history_pictures(history)
+        pictures += training
+        sections.append(
+            Section("training", "Training", figures_html(training) + reset_section(history))
+        )
+    sections.append(Section("paper", "The paper’s figures", paper_section()))
+    if analysis is not None and analysis.benchmarks:
+        sections.append(Section("method", "How this was measured", method_section(analysis)))
     html = page(
-        title=f"Did the boundary move? {output_dir.name}",
-        subtitle="ProRL report",
-        sections=[
-            ("curves", "pass@k", figures_html(curves)),
-            ("training", "Training", figures_html(training)),
-        ],
+        title="Did the boundary move?",
+        subtitle=_subtitle(output_dir, analysis=analysis, history=history),
+        sections=sections,
     )
-    _write_pictures(output_dir / "report", [*curves, *training])
+    directory = output_dir / "report"
+    directory.mkdir(parents=True, exist_ok=True)
+    for picture in pictures:
+        _write_picture(directory, picture)
+    if analysis is not None:
+        text = json.dumps(analysis_to_json(analysis), indent=1) + "\n"
+        _write_atomically(directory / "analysis.json", text.encode("utf-8"))
     path = output_dir / "report.html"
     _write_atomically(path, html.encode("utf-8"))
     return path
 
 
-def _write_pictures(directory: Path, pictures: Sequence[Picture]) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    for picture in pictures:
-        _write_atomically(directory / f"{picture.name}.png", picture.png)
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(picture.header)
-        writer.writerows(picture.rows)
-        _write_atomically(directory / f"{picture.name}.csv", text.getvalue().encode("utf-8"))
+def _boundary_sections(analysis: BoundaryAnalysis, pictures: list[Picture]) -> list[Section]:
+    """Sections of the analysis in reading order; their figures are added to ``pictures``."""
+    styles = model_styles(analysis.models)
+    single = [b for b in analysis.benchmarks if b.meta.role != "sweep"]
+    sweeps = [b for b in analysis.benchmarks if b.meta.role == "sweep"]
+    curves = [curve_picture(b, styles) for b in single]
+    crossings = [p for b in single if (p := crossing_picture(b)) is not None]
+    gains = [gain_picture(g) for g in analysis.gains]
+    difficulty = sweep_pictures(sweeps, styles)
+    sweep_curves = [curve_picture(b, styles) for b in sweeps]
+    pictures += [*curves, *crossings, *gains, *difficulty, *sweep_curves]
+    return [
+        Section("answer", "", answer_section(analysis)),
+        Section("regimes", "Regimes", regime_section(single)),
+        Section("curves", "pass@k", figures_html(curves)),
+        Section(
+            "crossings",
+            "Problems newly solved and newly lost",
+            crossing_section(single) + figures_html(crossings),
+        ),
+        Section("gains", "Gain against the base", figures_html(gains)),
+        Section("unseen", "Tasks never trained on", unseen_section(single, styles)),
+        Section(
+            "difficulty",
+            "Difficulty sweep",
+            figures_html(difficulty) + regime_section(sweeps) + figures_html(sweep_curves),
+        ),
+        Section("scores", "Scores", score_section(analysis.benchmarks, styles)),
+    ]
+
+
+def _subtitle(
+    directory: Path, *, analysis: BoundaryAnalysis | None, history: History | None
+) -> str:
+    parts = [f"ProRL report of {directory.resolve().name}"]
+    if history is not None and len(history.steps):
+        parts.append(f"{history.steps[-1]} training steps, {len(history.resets)} reference resets")
+    if analysis is not None and analysis.benchmarks:
+        num_responses = sum(_num_responses(b) for b in analysis.benchmarks)
+        parts.append(
+            f"{len(analysis.models)} models on {len(analysis.benchmarks)} benchmarks, "
+            f"{num_responses:,} responses"
+        )
+    return " · ".join(parts)
+
+
+def _num_responses(benchmark: BenchmarkAnalysis) -> int:
+    return len(benchmark.curves) * benchmark.meta.num_problems * benchmark.meta.num_samples
+
+
+def _write_picture(directory: Path, picture: Picture) -> None:
+    _write_atomically(directory / f"{picture.name}.png", picture.png)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(picture.header)
+    writer.writerows(picture.rows)
+    _write_atomically(directory / f"{picture.name}.csv", text.getvalue().encode("utf-8"))
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
