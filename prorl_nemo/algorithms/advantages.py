@@ -130,7 +130,7 @@ def _pad_groups(rewards: Tensor, group_ids: Tensor) -> _PaddedGroups:
     starts = sizes.cumsum(0) - sizes
     column = torch.empty_like(row)
     column[order] = torch.arange(len(row), device=row.device) - starts[row[order]]
-    shape = (len(sizes), int(sizes.max()) if len(sizes) else 0)
+    shape = (len(sizes), int(sizes.max()) if len(sizes) else 1)
     padded = rewards.new_zeros(shape)
     padded[row, column] = rewards
     present = torch.zeros(shape, dtype=torch.bool, device=rewards.device)
