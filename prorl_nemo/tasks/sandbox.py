@@ -61,7 +61,7 @@ class SandboxLimits:
     compile_seconds: float = 30.0
     memory_bytes: int = 1 << 30
     max_processes: int = 16
-    max_output_bytes: int = 16 << 20
+    max_output_bytes: int = 8 << 20
     tmp_bytes: int = 16 << 20
 
     def to_rlimits(self) -> dict[str, int]:

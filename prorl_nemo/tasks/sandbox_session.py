@@ -21,8 +21,8 @@ from typing import Literal
 CHUNK_BYTES = 1 << 16
 MAX_HEADER_BYTES = 256
 
-ReplyStatus = Literal["ready", "compile_error", "ok", "failed", "call", "done", "timeout", "dead"]
-SENT_STATUSES = frozenset(("ready", "compile_error", "ok", "failed", "call", "done"))
+ReplyStatus = Literal["ready", "compile_error", "ok", "failed", "call", "passed", "timeout", "dead"]
+SENT_STATUSES = frozenset(("ready", "compile_error", "ok", "failed", "call", "passed"))
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,14 @@ class SandboxSession:
         name = status.decode("ascii")
         if nonce.decode() != self.nonce or name not in SENT_STATUSES:
             raise ValueError("a reply that the runner didn't write")
-        num_bytes = int(length)
-        if not 0 <= num_bytes <= self._max_reply_bytes:
-            raise ValueError("a reply longer than any result")
+        num_bytes, cpu_seconds = int(length), int(microseconds) / 1e6
+        if not 0 <= num_bytes <= self._max_reply_bytes or cpu_seconds < 0:
+            raise ValueError("numbers that the runner can't have written")
         while len(self._buffer) < num_bytes:
             self._fill()
         payload = bytes(self._buffer[:num_bytes])
         del self._buffer[:num_bytes]
-        return Reply(name, payload, int(microseconds) / 1e6)  # type: ignore[arg-type]
+        return Reply(name, payload, cpu_seconds)  # type: ignore[arg-type]
 
     def _fill(self) -> None:
         self._wait(self._stdout_fd, select.POLLIN)
