@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from prorl_nemo.tasks.base import Problem
+from prorl_nemo.tasks.optional_library import import_optional
 
 REQUIRED_FIELDS = ("problem_id", "prompt", "answer")
 ROW_FIELDS = (*REQUIRED_FIELDS, "metadata")
@@ -78,13 +79,7 @@ def _read_jsonl_rows(path: Path) -> Iterator[tuple[int, object]]:
 
 
 def _read_parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
-    # Deferred: pyarrow comes with the `domains` extra, and only parquet files need it.
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ValueError(f"{path}: parquet needs pyarrow: pip install prorl_nemo[domains]") from (
-            error
-        )
+    parquet = import_optional("pyarrow.parquet")
     row_number = 0
     for batch in parquet.ParquetFile(path).iter_batches():
         for row in batch.to_pylist():

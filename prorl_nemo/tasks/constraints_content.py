@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from prorl_nemo.tasks.natural_language import (
+    count_capital_words,
     count_sentences,
     count_words,
     detect_language,
-    tokenize_words,
 )
 
 Relation = Literal["less than", "at least"]
@@ -47,8 +47,7 @@ def has_letter_frequency(
 def has_capital_word_frequency(
     text: str, *, capital_frequency: int, capital_relation: Relation
 ) -> bool:
-    num_capital = sum(1 for word in tokenize_words(text) if word.isupper())
-    return _compare(num_capital, capital_relation, capital_frequency)
+    return _compare(count_capital_words(text), capital_relation, capital_frequency)
 
 
 def has_number_of_words(text: str, *, num_words: int, relation: Relation) -> bool:

@@ -22,8 +22,8 @@ class InstructionTask:
     continuous reward, arXiv 2505.24864), or with ``reward_mode="strict"`` 1 only for all.
     """
 
-    # Every check is linear in a text of bounded length, and none evaluates it.
-    needs_isolation = False
+    # No check evaluates text and none hangs, but NLTK takes seconds over the worst of it.
+    needs_isolation = True
 
     def __init__(
         self, name: str, problems: Sequence[Problem], *, reward_mode: RewardMode = "fraction"

@@ -16,6 +16,8 @@ from prorl_nemo.tasks.optional_library import import_optional
 LANGUAGE_SAMPLE_CHARS = 10_000
 """langdetect reads no more than this of a text."""
 
+# Not only A to Z: str.isupper holds for É and Ж as well.
+_CAPITAL = re.compile(r"[^\W\d_a-z]")
 _WORD = re.compile(r"\w+")
 
 
@@ -27,11 +29,16 @@ def count_sentences(text: str) -> int:
     return sum(1 for _ in _sentence_tokenizer().span_tokenize(text))
 
 
-def tokenize_words(text: str) -> list[str]:
-    """Treebank-style tokens, sentence by sentence: words, numbers and punctuation marks."""
+def count_capital_words(text: str) -> int:
+    """Treebank-style tokens without a lower-case letter and with an upper-case one."""
     tokenizer = _word_tokenizer()
     sentences: list[str] = _sentence_tokenizer().tokenize(text)
-    return [token for sentence in sentences for token in tokenizer.tokenize(sentence)]
+    return sum(
+        token.isupper()
+        for sentence in sentences
+        if _CAPITAL.search(sentence)
+        for token in tokenizer.tokenize(sentence)
+    )
 
 
 def detect_language(text: str) -> str | None:
