@@ -83,7 +83,9 @@ def analyze(
     groups = evaluation.benchmarks()
     return BoundaryAnalysis(
         models=evaluation.models(),
-        benchmarks=tuple(analyze_benchmark(s, threshold=threshold) for s in groups.values()),
+        benchmarks=tuple(
+            sorted((analyze_benchmark(s, threshold=threshold) for s in groups.values()), key=_order)
+        ),
         gains=_make_gains(list(groups.values()), threshold=threshold),
         incomplete=evaluation.incomplete,
         threshold=threshold,
@@ -125,6 +127,13 @@ def make_curve(samples: SampleSet, *, threshold: float = SOLVED_THRESHOLD) -> Mo
         truncated_rate=float(samples.truncated.mean()),
         mean_tokens=float(samples.num_tokens.mean()),
     )
+
+
+def _order(benchmark: BenchmarkAnalysis) -> tuple[int, str, float, str]:
+    """Trained tasks first, then unseen ones, then sweeps from easy to hard."""
+    meta = benchmark.meta
+    rank = ("trained", "held_out_task", "sweep").index(meta.role)
+    return (rank, meta.sweep_group or "", meta.sweep_value or 0.0, meta.benchmark)
 
 
 def _make_gains(

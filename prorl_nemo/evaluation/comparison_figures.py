@@ -14,6 +14,7 @@ from prorl_nemo.evaluation.drawing import (
     label_points,
     new_chart,
     render,
+    set_title,
 )
 from prorl_nemo.evaluation.figures import set_k_axis, slug
 from prorl_nemo.evaluation.gains import GainCorrelation
@@ -38,7 +39,7 @@ def gain_picture(correlation: GainCorrelation) -> Picture:
     axes.set_ylim(min(low, 0.0) - 0.05, max(high, 0.0) + 0.05)
     axes.set_xlabel(f"pass@{k} of the base")
     axes.set_ylabel(f"gain in pass@{k}")
-    axes.set_title(f"Gain against the base, k = {k}")
+    set_title(axes, f"Gain in pass@{k}")
     label_points(axes, [(g.base, g.gain, g.benchmark) for g in gains])
     words = "; ".join(f"{g.benchmark}: base {g.base:.3f}, gain {g.gain:+.3f}" for g in gains)
     return render(
@@ -106,7 +107,7 @@ def _sweep_picture(
     axes.set_xticks(sorted({float(row[1]) for row in rows}))
     axes.set_xlabel(name)
     axes.set_ylabel(f"pass@{k}")
-    axes.set_title(f"Difficulty: {name}, k = {k}")
+    set_title(axes, f"pass@{k} by difficulty")
     label_line_ends(axes, ends)
     sizes = sorted({b.meta.num_problems for b in members})
     return render(
@@ -151,7 +152,7 @@ def crossing_picture(benchmark: BenchmarkAnalysis) -> Picture | None:
     set_k_axis(axes, num_samples=len(ks))
     axes.set_ylim(0.0, max(0.1, 1.1 * float(max(solved.max(), lost.max()))))
     axes.set_ylabel("share of problems")
-    axes.set_title(benchmark.meta.benchmark)
+    set_title(axes, benchmark.meta.benchmark)
     ends = [
         LineEnd(float(solved[-1]), "newly solved", _SOLVED),
         LineEnd(float(lost[-1]), "newly lost", _LOST),

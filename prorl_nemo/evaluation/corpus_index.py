@@ -146,7 +146,10 @@ class Tokenizer(Protocol):
 
 
 class InfiniGramIndex:
-    """An infini-gram index on disk (Liu et al. 2024), over the tokens of its own tokenizer."""
+    """An infini-gram index on disk (Liu et al. 2024), over the tokens of its own tokenizer.
+
+    ``token_dtype`` is the one it was built with: u8, u16 or u32.
+    """
 
     def __init__(
         self, directories: Sequence[Path], tokenizer: Tokenizer, *, token_dtype: str = "u16"
@@ -174,11 +177,12 @@ class InfiniGramIndex:
     def match_lengths(self, text: str, *, max_length: int) -> NDArray[np.int64]:
         """Longest match from each token of the text. [T]."""
         ids = self._tokenizer.encode(text, add_special_tokens=False)
-        answer = self._engine.creativity(input_ids=ids)
-        if "error" in answer:
-            raise ValueError(f"{self.description}: {answer['error']}")
-        ends = np.array(answer["rs"], dtype=np.int64)
-        return np.minimum(ends - np.arange(len(ids)), max_length)
+        answer = cast("dict[str, list[int]]", self._engine.creativity(input_ids=ids))
+        if "rs" not in answer:
+            raise ValueError(f"{self.description}: {answer}")
+        # The engine leaves out matches of one token inside longer ones: no coverage is lost.
+        lengths = np.array(answer["rs"], dtype=np.int64) - np.arange(len(ids))
+        return lengths.clip(max=max_length)
 
 
 def _text_field(line: str, *, where: str) -> str:

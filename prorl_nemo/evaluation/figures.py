@@ -9,7 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from prorl_nemo.evaluation.boundary import BenchmarkAnalysis, ModelCurve
-from prorl_nemo.evaluation.drawing import LineEnd, Picture, label_line_ends, new_chart, render
+from prorl_nemo.evaluation.drawing import (
+    LineEnd,
+    Picture,
+    label_line_ends,
+    new_chart,
+    render,
+    set_title,
+)
 from prorl_nemo.evaluation.intervals import MeanInterval
 from prorl_nemo.evaluation.palette import ModelStyle
 
@@ -32,7 +39,7 @@ def curve_picture(benchmark: BenchmarkAnalysis, styles: Mapping[str, ModelStyle]
     set_k_axis(axes, num_samples=num_samples)
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel("pass@k")
-    axes.set_title(benchmark.meta.benchmark)
+    set_title(axes, benchmark.meta.benchmark)
     label_line_ends(axes, ends)
     meta = benchmark.meta
     return render(

@@ -9,7 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from prorl_nemo.evaluation.drawing import LineEnd, Picture, label_line_ends, new_chart, render
+from prorl_nemo.evaluation.drawing import (
+    LineEnd,
+    Picture,
+    label_line_ends,
+    new_chart,
+    render,
+    set_title,
+)
 from prorl_nemo.evaluation.history import History
 from prorl_nemo.evaluation.palette import MUTED, RESET
 
@@ -78,7 +85,7 @@ def _draw(history: History, chart: _Chart) -> Picture:
     if chart.name == "generations":
         _fill_waste(axes, history)
     _mark_resets(axes, history)
-    axes.set_title(chart.title)
+    set_title(axes, chart.title)
     axes.set_xlabel("training step")
     axes.set_ylabel(chart.unit)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -41,12 +41,15 @@ details { font-size:14px; margin-top:2px; }
 summary { cursor:pointer; color:var(--link); }
 .scroll { overflow-x:auto; max-width:100%; }
 .scroll.tall { max-height:340px; overflow-y:auto; border:1px solid var(--line); }
-table { border-collapse:collapse; font-size:14.5px; margin:8px 0; }
+table { border-collapse:collapse; font-size:13.5px; margin:8px 0; }
 caption { text-align:left; color:var(--muted); font-size:14px; padding-bottom:4px; }
 th, td { padding:5px 12px 5px 0; text-align:left; vertical-align:top;
   border-bottom:1px solid var(--line); }
 thead th { border-bottom:2px solid var(--muted); font-weight:600; }
+td:first-child { white-space:nowrap; }
 td.number, th.number { text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap; }
+td small { color:var(--muted); font-size:12px; }
+.model { white-space:nowrap; }
 .swatch { display:inline-block; width:.75em; height:.75em; border-radius:2px; margin-right:.4em; }
 .badge { display:inline-block; padding:1px 9px; border-radius:10px; font-weight:600;
   font-size:13px; border:1px solid; white-space:nowrap; }
@@ -140,7 +143,8 @@ def table(
 ) -> str:
     """A table; numbers right-aligned. Cells of ``raw_columns`` are HTML already."""
     is_number = [
-        bool(rows) and all(_looks_numeric(row[i]) for row in rows) for i in range(len(header))
+        bool(rows) and i not in raw_columns and all(_looks_numeric(row[i]) for row in rows)
+        for i in range(len(header))
     ]
     css = [' class="number"' if n else "" for n in is_number]
     head = "".join(f'<th scope="col"{c}>{escape(h)}</th>' for h, c in zip(header, css, strict=True))
@@ -172,4 +176,4 @@ def format_cell(cell: Cell) -> str:
 
 
 def _looks_numeric(cell: Cell) -> bool:
-    return cell is None or not isinstance(cell, str) or cell[:1].isdigit() or cell[:1] in "+−"
+    return not isinstance(cell, str) or cell[:1].isdigit() or cell[:1] in tuple("+−<–")

@@ -5,11 +5,11 @@ rule. Ours compares pass@k of the same problems, paired, at k = 1 and at the bou
 k = N/2 (128 of 256 samples), by sign-flip tests:
 
 1. boundary (final against base, at N/2) and sharpening (the same at 1) are tested two-sided,
-   together at level alpha by Holm's method;
+   together at level alpha by Holm's method; a change must also be at least MIN_CHANGE;
 2. boundary lower -> diminish; boundary higher -> go to 3; boundary not shown to have
    moved -> "sharpened" if pass@1 rose, else "none";
-3. final above intermediate at N/2, one-sided at level alpha -> sustained; else plateau.
-   Without an intermediate model -> "widened".
+3. final above intermediate at N/2, one-sided at level alpha and by MIN_CHANGE -> sustained;
+   else plateau. Without an intermediate model -> "widened".
 
 With nothing changed, something is named with probability at most alpha; with a true plateau,
 "sustained" is named with probability at most alpha. Both hold per benchmark.
@@ -24,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from prorl_nemo.evaluation.intervals import difference_interval
+from prorl_nemo.evaluation.intervals import bootstrap_interval
 
 Regime = Literal["diminish", "plateau", "sustained", "widened", "sharpened", "none"]
 
 ALPHA = 0.05
+MIN_CHANGE = 0.01  # of pass@k; less has no name, however sure it is
 NUM_FLIPS = 9999
 _FLIPS_AT_ONCE = 500
 
@@ -82,16 +83,18 @@ def judge_regime(
         late = paired_change(
             intermediate, final, k=k, num_flips=num_flips, seed=seed, is_rise_asked=True
         )
-    moved, sharpened = _holm(boundary.p_value, first.p_value, alpha=alpha)
+    is_moved, is_sharpened = _holm(boundary.p_value, first.p_value, alpha=alpha)
+    is_moved = is_moved and abs(boundary.mean) >= MIN_CHANGE
     regime: Regime
-    if moved and boundary.mean < 0:
+    if is_moved and boundary.mean < 0:
         regime = "diminish"
-    elif moved and late is None:
+    elif is_moved and late is None:
         regime = "widened"
-    elif moved and late is not None:
-        regime = "sustained" if late.p_value <= alpha else "plateau"
+    elif is_moved and late is not None:
+        is_late = late.p_value <= alpha and late.mean >= MIN_CHANGE
+        regime = "sustained" if is_late else "plateau"
     else:
-        regime = "sharpened" if sharpened and first.mean > 0 else "none"
+        regime = "sharpened" if is_sharpened and first.mean >= MIN_CHANGE else "none"
     return RegimeVerdict(regime, boundary, first, late)
 
 
@@ -104,9 +107,12 @@ def paired_change(
     seed: int = 0,
     is_rise_asked: bool = False,
 ) -> PairedChange:
-    """Change of the mean pass@k, with Student's t interval and a sign-flip p-value."""
+    """Change of the mean pass@k, with a bootstrap interval and a sign-flip p-value.
+
+    The bootstrap follows the skew that a few changed problems among many unchanged make.
+    """
     differences = after[:, k - 1] - before[:, k - 1]
-    mean, low, high = difference_interval(differences[:, None]).at(0)
+    mean, low, high = bootstrap_interval(differences[:, None], seed=seed).at(0)
     num_problems = len(differences)
     error = float(differences.std(ddof=1)) / num_problems**0.5 if num_problems > 1 else 1.0
     return PairedChange(

@@ -31,6 +31,19 @@ _REGIME_WORDS = {
 }
 
 
+_REGIME_NOTES = (
+    '<p class="notes">From base to final, models between included. Changes are paired over '
+    "problems, with 95% bootstrap intervals and sign-flip p-values. Its change: final against "
+    "base, at k = half of the samples. Later change: final against the middle model, p "
+    "one-sided. <b>Diminish</b>: the boundary fell. <b>Plateau</b>: it rose, with no later "
+    "rise shown. <b>Sustained</b>: it rose, and later training raised it again. "
+    "<b>Sharpened</b>: only pass@1 rose. Less than 0.01 has no name. The tests at k and at 1 "
+    "share a level of 5% per benchmark (Holm), so where nothing changed at most one benchmark "
+    "in 20 is named. Visible: the change that this number of problems shows with 80% "
+    "probability.</p>"
+)
+
+
 def answer_section(analysis: BoundaryAnalysis) -> str:
     """The question answered in a sentence, and the four numbers behind it."""
     judged = [b for b in analysis.benchmarks if b.verdict is not None and b.meta.role != "sweep"]
@@ -60,50 +73,55 @@ def _tile(headline: Headline | None, *, name: str) -> str:
     return (
         f'<div class="tile"><div class="label">pass@{headline.k}, {name}</div>'
         f'<div class="value">{headline.base:.3f} → {headline.final:.3f}</div>'
-        f'<div class="detail">gain {headline.gain:+.3f} '
-        f"({headline.low:+.3f} to {headline.high:+.3f}); {headline.num_benchmarks} benchmark"
-        f"{'s' * (headline.num_benchmarks != 1)}, {headline.num_problems} problems</div></div>"
+        f'<div class="detail">base → final; gain {signed(headline.gain)} '
+        f"({signed(headline.low)} to {signed(headline.high)})<br>{headline.num_benchmarks} "
+        f"benchmark{'s' * (headline.num_benchmarks != 1)}, {headline.num_problems} problems"
+        "</div></div>"
     )
 
 
 def regime_section(benchmarks: Sequence[BenchmarkAnalysis]) -> str:
-    """One row of evidence per benchmark, and the rule."""
+    """One row of evidence per benchmark, and the rule; a table for each number of samples."""
+    ks = sorted({b.boundary_k for b in benchmarks})
+    tables = [_regime_table([b for b in benchmarks if b.boundary_k == k], k=k) for k in ks]
+    return "".join(tables) + _REGIME_NOTES if any(tables) else ""
+
+
+def _regime_table(benchmarks: Sequence[BenchmarkAnalysis], *, k: int) -> str:
     rows: list[tuple[Cell, ...]] = []
     for benchmark in benchmarks:
         verdict = benchmark.verdict
         if verdict is None:
             continue
-        k = benchmark.boundary_k
         chain = " → ".join(f"{c.pass_at_k.mean[k - 1]:.3f}" for c in benchmark.curves)
-        first = " → ".join(f"{c.pass_at_k.mean[0]:.3f}" for c in benchmark.curves)
+        first = (benchmark.curves[0].pass_at_k.mean[0], benchmark.curves[-1].pass_at_k.mean[0])
+        late = verdict.late
         rows.append(
             (
-                benchmark.meta.benchmark,
+                _benchmark_cell(benchmark),
                 f'<span class="badge {verdict.regime}">{_regime_label(verdict.regime)}</span>',
-                first,
-                f"{chain} (k = {k})",
+                f"{first[0]:.3f} → {first[1]:.3f}",
+                chain,
                 _change(verdict.boundary),
-                "–" if verdict.late is None else _change(verdict.late),
-                f"±{verdict.boundary.detectable:.3f}",
-                f"{benchmark.meta.num_problems} × {benchmark.meta.num_samples}",
+                p_value(verdict.boundary.p_value),
+                "–" if late is None else _change(late),
+                "–" if late is None else p_value(late.p_value),
+                f"{verdict.boundary.detectable:.3f}",
             )
         )
     if not rows:
         return ""
     header = (
-        "benchmark", "regime", "pass@1, base to final", "boundary, base to final",
-        "change of the boundary", "later change", "visible", "problems × samples",
+        "benchmark", "regime", "pass@1", f"boundary: pass@{k}", "its change", "p",
+        "later change", "p", "visible",
     )  # fmt: skip
-    return scroll(table(header, rows, raw_columns=(1,))) + (
-        '<p class="notes">Changes are paired over problems, with 95% intervals and sign-flip '
-        "p-values. Change of the boundary: final against base, at k = half of the samples. Later "
-        "change: final against intermediate, same k, p one-sided. <b>Diminish</b>: the boundary "
-        "fell. <b>Plateau</b>: it rose, with no later rise shown. <b>Sustained</b>: it rose, and "
-        "later training raised it again. <b>Sharpened</b>: only pass@1 rose. The first two "
-        "questions share a level of 5% per benchmark by Holm’s method, so among benchmarks where "
-        "nothing changed at most one in 20 is named. Visible: the change that this number of "
-        "problems shows with 80% probability.</p>"
-    )
+    return scroll(table(header, rows, raw_columns=(0, 1)))
+
+
+def _benchmark_cell(benchmark: BenchmarkAnalysis) -> str:
+    meta = benchmark.meta
+    size = f"{meta.num_problems} problems × {meta.num_samples}"
+    return f"{escape(meta.benchmark)}<br><small>{size}</small>"
 
 
 def _regime_label(regime: str) -> str:
@@ -111,8 +129,18 @@ def _regime_label(regime: str) -> str:
 
 
 def _change(change: PairedChange) -> str:
-    p = "p < 0.001" if change.p_value < 0.001 else f"p = {change.p_value:.3f}"
-    return f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f}), {p}"
+    return f"{signed(change.mean)} ({signed(change.low)} to {signed(change.high)})"
+
+
+def signed(value: float) -> str:
+    """With its sign, a real minus sign, and no negative zero."""
+    text = f"{value:+.3f}"
+    return "0.000" if text in ("-0.000", "+0.000") else text.replace("-", "−")
+
+
+def p_value(value: float) -> str:
+    """Three digits; smaller ones as such."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def crossing_section(benchmarks: Sequence[BenchmarkAnalysis]) -> str:
@@ -122,13 +150,12 @@ def crossing_section(benchmarks: Sequence[BenchmarkAnalysis]) -> str:
         transitions = benchmark.transitions
         if transitions is None:
             continue
-        net = transitions.net_p_value
         rows.append(
             (
                 benchmark.meta.benchmark,
                 *_crossing_cells(transitions.newly_solved, transitions.num_problems),
                 *_crossing_cells(transitions.newly_lost, transitions.num_problems),
-                "< 0.001" if net < 0.001 else f"{net:.3f}",
+                p_value(transitions.net_p_value),
                 f"{transitions.num_problems} × {transitions.num_samples}",
             )
         )
@@ -150,8 +177,7 @@ def crossing_section(benchmarks: Sequence[BenchmarkAnalysis]) -> str:
 def _crossing_cells(crossing: Crossing, num_problems: int) -> tuple[Cell, Cell, Cell]:
     count = len(crossing.problem_ids)
     text = f"{count} ({count / num_problems:.1%}), {len(crossing.certain_ids)} certain"
-    p = "< 0.001" if crossing.p_value < 0.001 else f"{crossing.p_value:.3f}"
-    return text, f"{crossing.num_by_chance:.1f}", p
+    return text, f"{crossing.num_by_chance:.1f}", p_value(crossing.p_value)
 
 
 def score_section(benchmarks: Sequence[BenchmarkAnalysis], styles: Styles) -> str:
@@ -214,7 +240,7 @@ def unseen_section(benchmarks: Sequence[BenchmarkAnalysis], styles: Styles) -> s
 def model_name(style: ModelStyle) -> str:
     """A model's name with its colour before it, as HTML."""
     swatch = f'<span class="swatch" style="background:{style.colour}"></span>'
-    return f"{swatch}{escape(style.label)}"
+    return f'<span class="model">{swatch}{escape(style.label)}</span>'
 
 
 def _interval(values: tuple[float, float, float]) -> str:
