@@ -23,9 +23,8 @@ def compute_entropy(
         raise ValueError(f"temperature must be > 0, got {temperature}")
     scaled = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     logprobs = scaled.log_softmax(dim=-1)
-    is_excluded = torch.isneginf(logprobs)
-    finite = torch.where(is_excluded, 0.0, logprobs)
-    return -(torch.where(is_excluded, 0.0, finite.exp()) * finite).sum(dim=-1)
+    finite = torch.where(torch.isneginf(logprobs), 0.0, logprobs)  # 1 * 0 for an excluded token
+    return -(finite.exp() * finite).sum(dim=-1)
 
 
 def estimate_entropy(

@@ -51,7 +51,8 @@ def test_junk_under_the_mask_touches_neither_value_nor_gradient(policy_loss, jun
     clean, clean_grad = policy_loss.run(batch, **changes)
     mask = policy_loss.valid(batch)
     spoilt = {name: torch.where(mask, batch[name], junk) for name in TOKEN_INPUTS}
-    result, grad = policy_loss.run(batch | spoilt, **changes)
+    with torch.autograd.set_detect_anomaly(True):  # nor any step of the backward pass
+        result, grad = policy_loss.run(batch | spoilt, **changes)
     assert torch.equal(grad, clean_grad)
     for field in dataclasses.fields(clean):
         assert torch.equal(getattr(result, field.name), getattr(clean, field.name)), field.name
@@ -87,6 +88,15 @@ def test_only_the_loss_carries_a_gradient(policy_loss):
     result, _ = policy_loss.run(batch, aggregate=policy_loss.token_level(10))
     others = [f.name for f in dataclasses.fields(result) if f.name != "loss"]
     assert not any(getattr(result, name).requires_grad for name in others)
+
+
+def test_only_the_current_policy_gets_a_gradient(policy_loss):
+    batch = policy_loss.make_batch()
+    arguments = policy_loss.parameters | batch | {"kl_penalty": 0.1}
+    leaves = {name: arguments[name].clone().requires_grad_() for name in TOKEN_INPUTS[:5]}
+    aggregate = policy_loss.token_level(10)
+    prorl_loss(**arguments | leaves, aggregate=aggregate).loss.backward()
+    assert [name for name, leaf in leaves.items() if leaf.grad is not None] == ["curr_logprobs"]
 
 
 def test_advantages_per_sample_equal_the_same_per_token(policy_loss):
