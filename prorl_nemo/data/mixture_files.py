@@ -70,7 +70,7 @@ def open_atomic(path: Path) -> Iterator[IO[str]]:
     """A text file that replaces ``path`` when the block ends, and never if it raises."""
     partial = path.with_name(f"{path.name}.partial.{os.getpid()}")
     try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
+        with partial.open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -99,7 +99,7 @@ def load_mixture(folder: Path) -> dict[str, list[Problem]]:
 def format_preview(
     folder: Path, *, task: str | None = None, num_problems: int = 3, full: bool = False
 ) -> str:
-    """The first problems of one task or of all as text, cut to a readable length unless ``full``."""
+    """The first problems of one task or of all as text; long texts are cut unless ``full``."""
     manifest = read_manifest(folder)
     if task is not None and task not in manifest:
         raise ValueError(f"{folder}: has no task {task!r}; it has {', '.join(manifest) or 'none'}")
