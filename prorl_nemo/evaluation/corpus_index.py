@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WORD = re.compile(r"\w+|[^\w\s]")
+_UNKNOWN = -2  # no word of the corpus
 _TEXT_SUFFIXES = (".txt", ".md", ".jsonl")
 
 
@@ -26,8 +27,8 @@ class CorpusIndex(Protocol):
 
     description: str
 
-    def match_lengths(self, text: str, *, max_length: int) -> NDArray[np.int64]:
-        """For each token of the text, the length of the longest match starting there. [T].
+    def match_lengths(self, texts: Sequence[str], *, max_length: int) -> list[NDArray[np.int64]]:
+        """For each text and each of its tokens, the length of the longest match there. [T] each.
 
         Tokens are the index's own. Lengths beyond ``max_length`` are cut to it.
         """
@@ -94,9 +95,11 @@ class SuffixArrayIndex:
         """Index the documents of a folder (see read_corpus)."""
         return cls(read_corpus(folder), description=folder.name)
 
-    def match_lengths(self, text: str, *, max_length: int) -> NDArray[np.int64]:
-        """Longest match from each word, by narrowing all suffix ranges one word at a time. [T]."""
-        query = np.array([self._ids.get(w, -2) for w in split_words(text)], dtype=np.int32)
+    def match_lengths(self, texts: Sequence[str], *, max_length: int) -> list[NDArray[np.int64]]:
+        """Longest match from each word, by narrowing all suffix ranges one word at a time."""
+        ids = [[self._ids.get(w, _UNKNOWN) for w in split_words(text)] for text in texts]
+        # An unknown word behind each text: no match crosses from one into the next.
+        query = np.array([i for text in ids for i in (*text, _UNKNOWN)], dtype=np.int32)
         lengths = np.zeros(len(query), dtype=np.int64)
         starts = np.arange(len(query))
         low = np.zeros(len(query), dtype=np.int64)
@@ -112,7 +115,8 @@ class SuffixArrayIndex:
             lengths[starts] = depth + 1
             if not len(starts):
                 break
-        return lengths
+        ends = np.cumsum([len(text) + 1 for text in ids])
+        return [lengths[end - len(text) - 1 : end - 1] for end, text in zip(ends, ids, strict=True)]
 
     def _bisect(
         self,
@@ -174,8 +178,11 @@ class InfiniGramIndex:
         )
         self.description = ", ".join(d.name for d in directories)
 
-    def match_lengths(self, text: str, *, max_length: int) -> NDArray[np.int64]:
-        """Longest match from each token of the text. [T]."""
+    def match_lengths(self, texts: Sequence[str], *, max_length: int) -> list[NDArray[np.int64]]:
+        """Longest match from each token of each text."""
+        return [self._match_lengths(text, max_length=max_length) for text in texts]
+
+    def _match_lengths(self, text: str, *, max_length: int) -> NDArray[np.int64]:
         ids = self._tokenizer.encode(text, add_special_tokens=False)
         answer = cast("dict[str, list[int]]", self._engine.creativity(input_ids=ids))
         if "rs" not in answer:

@@ -9,6 +9,7 @@ models measured with the same index can be compared.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from prorl_nemo.evaluation.samples import SampleSet, iter_responses, read_evalua
 
 MIN_LENGTH, MAX_LENGTH = 5, 12
 RESPONSES_PER_PROBLEM = 4
+_BATCH = 256  # texts looked up together
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def uniqueness_by_length(
 
 def creativity_index(text: str, index: CorpusIndex) -> float | None:
     """The index of one text; None if it is too short to match at all."""
-    lengths = index.match_lengths(text, max_length=MAX_LENGTH)
+    (lengths,) = index.match_lengths([text], max_length=MAX_LENGTH)
     if len(lengths) < MIN_LENGTH:
         return None
     return float(uniqueness_by_length(lengths).sum())
@@ -99,17 +101,16 @@ def _measure(
 ) -> CreativityScore | None:
     """None when every response is too short."""
     by_problem: dict[str, list[NDArray[np.float64]]] = {}
-    num_seen: dict[str, int] = {}
     num_too_short = 0
-    for problem_id, response in iter_responses(samples.path):
-        num_seen[problem_id] = num_seen.get(problem_id, 0) + 1
-        if num_seen[problem_id] > responses_per_problem:
-            continue
-        lengths = index.match_lengths(response, max_length=MAX_LENGTH)
-        if len(lengths) < MIN_LENGTH:
-            num_too_short += 1
-        else:
-            by_problem.setdefault(problem_id, []).append(uniqueness_by_length(lengths))
+    chosen = _first_responses(samples.path, limit=responses_per_problem)
+    for start in range(0, len(chosen), _BATCH):
+        batch = chosen[start : start + _BATCH]
+        found = index.match_lengths([text for _, text in batch], max_length=MAX_LENGTH)
+        for (problem_id, _), lengths in zip(batch, found, strict=True):
+            if len(lengths) < MIN_LENGTH:
+                num_too_short += 1
+            else:
+                by_problem.setdefault(problem_id, []).append(uniqueness_by_length(lengths))
     if not by_problem:
         return None
     means = np.array([np.mean(values, axis=0) for values in by_problem.values()])  # [P, L]
@@ -125,6 +126,16 @@ def _measure(
         num_responses=sum(len(values) for values in by_problem.values()),
         num_too_short=num_too_short,
     )
+
+
+def _first_responses(path: Path, *, limit: int) -> list[tuple[str, str]]:
+    num_seen: Counter[str] = Counter()
+    chosen = []
+    for problem_id, response in iter_responses(path):
+        num_seen[problem_id] += 1
+        if num_seen[problem_id] <= limit:
+            chosen.append((problem_id, response))
+    return chosen
 
 
 def _half_width(values: NDArray[np.float64]) -> float:

@@ -24,6 +24,7 @@ p { margin:6px 0 12px; max-width:76ch; }
 .lead { font-size:18px; }
 .muted, figcaption, .notes { color:var(--muted); font-size:14px; }
 a { color:var(--link); }
+#answer { margin-top:22px; }
 nav ul { list-style:none; display:flex; flex-wrap:wrap; gap:4px 18px; padding:0; margin:14px 0 0;
   font-size:14px; }
 .tiles { display:grid; grid-template-columns:repeat(auto-fit,minmax(210px,1fr)); gap:14px;
@@ -46,7 +47,7 @@ caption { text-align:left; color:var(--muted); font-size:14px; padding-bottom:4p
 th, td { padding:5px 12px 5px 0; text-align:left; vertical-align:top;
   border-bottom:1px solid var(--line); }
 thead th { border-bottom:2px solid var(--muted); font-weight:600; }
-td:first-child { white-space:nowrap; }
+td:first-child, td small { white-space:nowrap; }
 td.number, th.number { text-align:right; font-variant-numeric:tabular-nums; white-space:nowrap; }
 td small { color:var(--muted); font-size:12px; }
 .model { white-space:nowrap; }
@@ -141,7 +142,7 @@ def table(
     caption: str = "",
     raw_columns: Sequence[int] = (),
 ) -> str:
-    """A table; numbers right-aligned. Cells of ``raw_columns`` are HTML already."""
+    """A table; numbers right-aligned. Cells of ``raw_columns`` are HTML already, left-aligned."""
     is_number = [
         bool(rows) and i not in raw_columns and all(_looks_numeric(row[i]) for row in rows)
         for i in range(len(header))

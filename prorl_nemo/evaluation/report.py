@@ -8,10 +8,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from prorl_nemo.evaluation.boundary import BenchmarkAnalysis, BoundaryAnalysis, analyze
 from prorl_nemo.evaluation.comparison_figures import crossing_picture, gain_picture, sweep_pictures
+from prorl_nemo.evaluation.corpus_index import CorpusIndex
+from prorl_nemo.evaluation.creativity import CreativityAnalysis, analyze_creativity
+from prorl_nemo.evaluation.creativity_section import creativity_picture, creativity_table
 from prorl_nemo.evaluation.drawing import Picture
 from prorl_nemo.evaluation.figures import curve_picture
 from prorl_nemo.evaluation.history import History, read_history
@@ -29,8 +33,10 @@ from prorl_nemo.evaluation.sections import (
 from prorl_nemo.evaluation.summary import analysis_to_json
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: Path, *, corpus: CorpusIndex | None = None) -> Path:
     """Write RUN/report.html and RUN/report/*; returns the path of the page.
+
+    With a corpus, the creativity index of the responses is measured against it.
 
     Raises ValueError when the directory holds neither metrics nor samples, and, naming
     file and line, when they are damaged.
@@ -40,17 +46,30 @@ def write_report(run_dir: Path) -> Path:
     analysis = analyze([run_dir]) if (run_dir / "evaluation").is_dir() else None
     if history is None and analysis is None:
         raise ValueError(f"{run_dir}: neither metrics.jsonl nor evaluation/ to report on")
-    return write_analysis_report(run_dir, analysis=analysis, history=history)
+    creativity = None
+    if corpus is not None and analysis is not None:
+        creativity = analyze_creativity([run_dir], corpus)
+    return write_analysis_report(run_dir, analysis=analysis, history=history, creativity=creativity)
 
 
 def write_analysis_report(
-    output_dir: Path, *, analysis: BoundaryAnalysis | None, history: History | None = None
+    output_dir: Path,
+    *,
+    analysis: BoundaryAnalysis | None,
+    history: History | None = None,
+    creativity: CreativityAnalysis | None = None,
 ) -> Path:
     """Write the report of an analysis into a directory, e.g. one of its own for several runs."""
     pictures: list[Picture] = []
     sections: list[Section] = []
     if analysis is not None:
         sections += _boundary_sections(analysis, pictures)
+    if analysis is not None and creativity is not None and creativity.scores:
+        styles = model_styles(analysis.models)
+        picture = creativity_picture(creativity, styles)
+        pictures.append(picture)
+        inner = figures_html([picture]) + creativity_table(creativity, styles)
+        sections.append(Section("creativity", "Creativity index", inner))
     if history is not None:
         training = history_pictures(history)
         pictures += training
@@ -70,8 +89,9 @@ def write_analysis_report(
     for picture in pictures:
         _write_picture(directory, picture)
     if analysis is not None:
-        text = json.dumps(analysis_to_json(analysis), indent=1) + "\n"
-        _write_atomically(directory / "analysis.json", text.encode("utf-8"))
+        _write_json(directory / "analysis.json", analysis_to_json(analysis))
+    if creativity is not None:
+        _write_json(directory / "creativity.json", asdict(creativity))
     path = output_dir / "report.html"
     _write_atomically(path, html.encode("utf-8"))
     return path
@@ -125,6 +145,10 @@ def _subtitle(
 
 def _num_responses(benchmark: BenchmarkAnalysis) -> int:
     return len(benchmark.curves) * benchmark.meta.num_problems * benchmark.meta.num_samples
+
+
+def _write_json(path: Path, value: dict[str, object]) -> None:
+    _write_atomically(path, (json.dumps(value, indent=1) + "\n").encode("utf-8"))
 
 
 def _write_picture(directory: Path, picture: Picture) -> None:

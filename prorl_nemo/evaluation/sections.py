@@ -115,7 +115,7 @@ def _regime_table(benchmarks: Sequence[BenchmarkAnalysis], *, k: int) -> str:
         "benchmark", "regime", "pass@1", f"boundary: pass@{k}", "its change", "p",
         "later change", "p", "visible",
     )  # fmt: skip
-    return scroll(table(header, rows, raw_columns=(0, 1)))
+    return scroll(table(header, rows, raw_columns=(0, 1, 4, 6)))
 
 
 def _benchmark_cell(benchmark: BenchmarkAnalysis) -> str:
@@ -129,7 +129,8 @@ def _regime_label(regime: str) -> str:
 
 
 def _change(change: PairedChange) -> str:
-    return f"{signed(change.mean)} ({signed(change.low)} to {signed(change.high)})"
+    interval = f"{signed(change.low)} to {signed(change.high)}"
+    return f"{signed(change.mean)}<br><small>{interval}</small>"
 
 
 def signed(value: float) -> str:

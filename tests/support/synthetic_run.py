@@ -120,7 +120,7 @@ def write_samples(
         rewards = (rng.random(num_samples) < rate).astype(float)
         if is_continuous:
             rewards = np.maximum(rewards, np.round(rng.random(num_samples) * 0.8, 2))
-        words = rng.integers(0, len(WORDS), size=(num_samples, 4))
+        words = rng.integers(0, len(WORDS), size=(num_samples, 12))
         chunk = SampleChunk(
             problem_id=f"p{index:04d}",
             first_sample=0,
