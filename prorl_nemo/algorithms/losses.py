@@ -96,9 +96,8 @@ def prorl_loss(
 ) -> PolicyLoss:
     """The loss both engines minimise; the module docstring has the equation.
 
-    ``kl_sampling_logprobs`` weighs the KL by exp(curr - sampling), see
-    kl.compute_kl_importance_weights; None leaves it unweighted. With ``kl_penalty`` 0 a given
-    reference is measured only. ValueError for a penalty without reference, or a bad bound.
+    The KL is weighted by exp(curr - kl_sampling), see kl.compute_kl_importance_weights, or not
+    (None). With kl_penalty 0 it is only measured. ValueError: no reference for it, bad bounds.
     """
     if kl_penalty != 0 and reference_policy_logprobs is None:
         raise ValueError(f"kl_penalty is {kl_penalty} but there are no reference_policy_logprobs")
