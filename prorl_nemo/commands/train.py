@@ -1,0 +1,73 @@
+"""`prorl train`: run a campaign, evaluate it and write its report; again: go on."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from prorl_nemo.commands.config_arguments import add_config_arguments, find_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--allow-config-change",
+        action="store_true",
+        help="go on in a run directory that was started with another configuration",
+    )
+    parser.add_argument(
+        "--no-evaluation", action="store_true", help="stop behind training: no pass@k, no report"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    fix_hash_seed()
+    # Deferred: importing torch takes seconds, and `prorl --help` must not.
+    from prorl_nemo.campaign import run_campaign
+    from prorl_nemo.config_loading import load_config
+    from prorl_nemo.display import ProgressDisplay
+    from prorl_nemo.finish import finish_campaign
+    from prorl_nemo.run_directory import owned_run_directory
+    from prorl_nemo.run_requests import RunRequests
+
+    config = load_config(find_config(arguments.config), arguments.overrides)
+    root = Path(config.checkpointing.checkpoint_dir)
+    with owned_run_directory(root, config, allow_config_change=arguments.allow_config_change):
+        requests = RunRequests(root)
+        requests.install_signal_handlers()
+        display = ProgressDisplay(total_steps=sum(run.num_steps for run in config.prorl.schedule))
+        try:
+            outcome = run_campaign(
+                config,
+                root,
+                build_engine=choose_engine(config, root, display),
+                requests=requests,
+                observers=[display],
+            )
+        finally:
+            display.close()
+        if outcome == "stopped":
+            display.say(f"stopped ({requests.stop_reason()}); the same command goes on")
+            return 0
+        if not arguments.no_evaluation:
+            finish_campaign(config, root, say=display.say)
+    return 0
+
+
+def choose_engine(config, root, display):  # type: ignore[no-untyped-def]  # types are deferred
+    """The engine that prorl.engine names; only here is there a choice."""
+    if config.prorl.engine == "nemo":
+        raise ValueError("prorl.engine: nemo is not part of this release yet")
+    from prorl_nemo.engines.local.build import LocalEngineBuilder
+
+    warm_start = display.warm_start(config.prorl.tiny_model.warm_start.num_steps)
+    return LocalEngineBuilder(root, warm_start)
+
+
+def fix_hash_seed() -> None:
+    """Start again with a fixed hash seed: some data sets iterate over sets of strings."""
+    if sys.flags.hash_randomization and "PYTHONHASHSEED" not in os.environ:
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

@@ -1,0 +1,253 @@
+"""LocalEngine: the eight verbs in one process, on a CPU or one CUDA device.
+
+Generation shares the policy's weights, so ``refit`` has nothing to move. The model is never
+in training mode: RL compares log-probabilities, and dropout would make them noise.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from prorl_nemo.config_campaign import Config
+from prorl_nemo.engines.local.forward import compute_logprobs_and_entropy, split_by_length
+from prorl_nemo.engines.local.generate import Response, SamplingSettings, sample_responses
+from prorl_nemo.engines.local.model import (
+    TextCodec,
+    load_codec,
+    load_policy,
+    load_weights,
+    save_weights,
+)
+from prorl_nemo.engines.local.optimizer import WarmedAdamW
+from prorl_nemo.engines.local.rollouts import make_rollout_batch, summarize_validation
+from prorl_nemo.engines.local.update import MinibatchMetrics, mean_metrics
+from prorl_nemo.objective import LossInputs, Objective
+from prorl_nemo.seeding import seeded_generator
+from prorl_nemo.tasks.base import Problem, Score
+from prorl_nemo.types import (
+    PromptGroup,
+    RolloutBatch,
+    TrainBatch,
+    TrainMetrics,
+    ValidationResult,
+)
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Scorer(Protocol):
+    """Scores responses, in order; ``tasks.reward_pool.RewardPool`` is one."""
+
+    def score_all(self, items: Sequence[tuple[Problem, str]]) -> list[Score]: ...
+
+
+class LocalEngine:
+    """Implements ``engine.Engine`` with a Hugging Face model."""
+
+    def __init__(self, config: Config, scorer: Scorer) -> None:
+        """Load policy and reference; raises ValueError when the model can't be used."""
+        self._config = config
+        self._scorer = scorer
+        self._policy = load_policy(config.policy)
+        self._codec = load_codec(config.policy, self._policy)
+        self._reference = copy.deepcopy(self._policy).requires_grad_(False)
+        self._optimizer = WarmedAdamW(
+            self._policy, config.policy.optimizer, max_grad_norm=config.policy.max_grad_norm
+        )
+        self._objective = Objective(config.loss_fn)
+        self._device = self._policy.device
+        self._precision = PRECISIONS[config.policy.precision]
+
+    def rollout(self, prompts: Sequence[PromptGroup], *, step: int) -> RolloutBatch:
+        generation = self._config.policy.generation
+        problems = [group.problem for group in prompts]
+        token_ids = [self._codec.encode_prompt(problem.prompt) for problem in problems]
+        responses = self._sample(
+            problems,
+            token_ids,
+            num_samples=self._config.grpo.num_generations_per_prompt,
+            temperature=generation.temperature,
+            top_p=1.0,
+            generator=self._generator("rollout", prompts[0].group_id),
+        )
+        return make_rollout_batch(
+            prompts,
+            token_ids=token_ids,
+            responses=responses,
+            scores=self._score(problems, responses),
+            step=step,
+        )
+
+    def compute_logprobs(self, batch: TrainBatch) -> TrainBatch:
+        prev_logprobs, entropy = self._forward_all(self._policy, batch.rollouts)
+        reference_policy_logprobs, _ = self._forward_all(self._reference, batch.rollouts)
+        zero = torch.zeros(())
+        return replace(
+            batch,
+            prev_logprobs=torch.where(batch.token_mask, prev_logprobs, zero),
+            reference_policy_logprobs=torch.where(
+                batch.token_mask, reference_policy_logprobs, zero
+            ),
+            entropy=torch.where(batch.token_mask, entropy, zero),
+        )
+
+    def train(self, batch: TrainBatch) -> TrainMetrics:
+        size = self._config.policy.train_global_batch_size
+        rows = torch.arange(len(batch.rollouts))
+        return mean_metrics([self._update(batch, part) for part in rows.split(size)])
+
+    def refit(self) -> None:
+        """Nothing to do: generation reads the policy's own weights."""
+
+    def reset_reference(self, pin: Path, *, reset_optimizer: bool) -> None:
+        load_weights(self._reference, pin)
+        if reset_optimizer:
+            self._optimizer.clear()
+
+    def validate(
+        self, problems: Sequence[Problem], *, num_samples: int, step: int
+    ) -> ValidationResult:
+        settings = self._config.prorl.validation
+        responses = self._sample(
+            problems,
+            [self._codec.encode_prompt(problem.prompt) for problem in problems],
+            num_samples=num_samples,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            generator=self._generator("validate", step),
+        )
+        return summarize_validation(problems, responses, self._score(problems, responses))
+
+    def save(self, directory: Path, *, weights_only: bool) -> None:
+        save_weights(self._policy, self._codec, directory)
+        if not weights_only:
+            self._optimizer.save(directory)
+
+    def load(self, directory: Path, *, reference: Path | None) -> None:
+        load_weights(self._policy, directory)
+        self._optimizer.load(directory)
+        if reference is not None:
+            load_weights(self._reference, reference)
+
+    def _sample(
+        self,
+        problems: Sequence[Problem],
+        token_ids: Sequence[Sequence[int]],
+        *,
+        num_samples: int,
+        temperature: float,
+        top_p: float,
+        generator: torch.Generator,
+    ) -> list[list[Response]]:
+        policy = self._config.policy
+        longest = policy.max_total_sequence_length - policy.generation.max_new_tokens
+        for problem, ids in zip(problems, token_ids, strict=True):
+            if len(ids) > longest:
+                raise ValueError(
+                    f"policy.max_total_sequence_length: the prompt of {problem.problem_id} has "
+                    f"{len(ids)} tokens, {longest} fit"
+                )
+        settings = SamplingSettings(
+            temperature=temperature,
+            top_p=top_p,
+            max_new_tokens=policy.generation.max_new_tokens,
+            max_batch_tokens=policy.generation.max_batch_tokens,
+            eos_token_ids=self._codec.eos_token_ids,
+        )
+        with torch.autocast(
+            self._device.type, self._precision, enabled=self._precision != torch.float32
+        ):
+            return sample_responses(
+                self._policy,
+                token_ids,
+                num_samples=num_samples,
+                settings=settings,
+                generator=generator,
+            )
+
+    def _score(
+        self, problems: Sequence[Problem], responses: Sequence[Sequence[Response]]
+    ) -> list[Score]:
+        return self._scorer.score_all(
+            [
+                (problem, self._codec.decode_response(response.tokens))
+                for problem, group in zip(problems, responses, strict=True)
+                for response in group
+            ]
+        )
+
+    @torch.no_grad()
+    def _forward_all(self, model: PreTrainedModel, rollouts: RolloutBatch) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropy of every row on the CPU, [B, S] each."""
+        logprobs = torch.zeros(rollouts.input_ids.shape)
+        entropy = torch.zeros(rollouts.input_ids.shape)
+        budget = self._config.policy.dynamic_batching.logprob_mb_tokens
+        for rows in split_by_length(rollouts.input_lengths.tolist(), max_tokens=budget):
+            input_ids = self._padded_rows(rollouts, rows)
+            width = input_ids.shape[1]
+            values = self._forward(model, input_ids)
+            logprobs[rows, :width], entropy[rows, :width] = values[0].cpu(), values[1].cpu()
+        return logprobs, entropy
+
+    def _update(self, batch: TrainBatch, rows: Tensor) -> MinibatchMetrics:
+        """One optimizer update on ``rows``, in micro-batches of similar length."""
+        mask, rollouts = batch.loss_mask[rows], batch.rollouts
+        counts = (mask.any(dim=-1).sum().clamp(min=1), mask.sum().clamp(min=1))
+        metrics = MinibatchMetrics.zero()
+        lengths = rollouts.input_lengths[rows].tolist()
+        budget = self._config.policy.dynamic_batching.train_mb_tokens
+        for part in split_by_length(lengths, max_tokens=budget):
+            input_ids = self._padded_rows(rollouts, rows[part].tolist())
+            curr_logprobs, _ = self._forward(self._policy, input_ids)
+            result = self._objective(self._loss_inputs(batch, rows[part], curr_logprobs, counts))
+            result.loss.loss.backward()  # type: ignore[no-untyped-call]
+            metrics = metrics.plus(result)
+        learning_rate = self._optimizer.learning_rate
+        grad_norm = self._optimizer.update(loss=metrics.loss)
+        return replace(metrics, grad_norm=grad_norm, learning_rate=learning_rate)
+
+    def _loss_inputs(
+        self, batch: TrainBatch, rows: Tensor, curr_logprobs: Tensor, counts: tuple[Tensor, Tensor]
+    ) -> LossInputs:
+        assert batch.prev_logprobs is not None, "compute_logprobs has run"
+        assert batch.reference_policy_logprobs is not None, "compute_logprobs has run"
+        width = curr_logprobs.shape[1]
+
+        def cut(values: Tensor) -> Tensor:
+            return values[rows, :width].to(self._device)
+
+        return LossInputs(
+            curr_logprobs=curr_logprobs,
+            prev_logprobs=cut(batch.prev_logprobs),
+            generation_logprobs=cut(batch.rollouts.generation_logprobs),
+            reference_policy_logprobs=cut(batch.reference_policy_logprobs),
+            advantages=cut(batch.advantages),
+            token_mask=cut(batch.token_mask),
+            sample_mask=batch.sample_mask[rows].to(self._device),
+            global_valid_seqs=counts[0].to(self._device),
+            global_valid_toks=counts[1].to(self._device),
+        )
+
+    def _forward(self, model: PreTrainedModel, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        return compute_logprobs_and_entropy(
+            model,
+            input_ids,
+            temperature=self._config.policy.generation.temperature,
+            precision=self._precision,
+        )
+
+    def _padded_rows(self, rollouts: RolloutBatch, rows: Sequence[int]) -> Tensor:
+        width = int(rollouts.input_lengths[rows].max())
+        return rollouts.input_ids[rows, :width].to(self._device)
+
+    def _generator(self, purpose: str, number: int) -> torch.Generator:
+        seed = self._config.grpo.seed
+        return seeded_generator(purpose, seed, number, device=self._device.type)

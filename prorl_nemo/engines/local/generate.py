@@ -1,0 +1,218 @@
+"""Batched sampling from a Hugging Face causal LM with a KV cache.
+
+A prompt is prefilled once and its cache shared by all of its samples; rows that have ended
+are taken out of the batch. Log-probabilities are those of the distribution that was sampled
+from before any nucleus cut: log-softmax of logits / temperature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+
+# Ended rows are taken out of the batch once this share of it, or less, is still alive.
+COMPACT_BELOW = 0.75
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How to sample; ``max_batch_tokens`` bounds rows x (prompt + response) per chunk."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    max_batch_tokens: int
+    eos_token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Response:
+    """One sampled response; ``truncated`` means that no end-of-sequence was reached."""
+
+    tokens: tuple[int, ...]  # end-of-sequence included
+    logprobs: tuple[float, ...]
+    truncated: bool
+
+
+@torch.inference_mode()
+def sample_responses(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    num_samples: int,
+    settings: SamplingSettings,
+    generator: torch.Generator,
+) -> list[list[Response]]:
+    """``num_samples`` responses for each prompt (token ids), in the order of the prompts."""
+    results: list[list[Response]] = [[] for _ in prompts]
+    by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    for chunk in _chunks(by_length, prompts, num_samples=num_samples, settings=settings):
+        rows = _sample_chunk(
+            model,
+            [prompts[i] for i, _ in chunk],
+            repeats=[count for _, count in chunk],
+            settings=settings,
+            generator=generator,
+        )
+        for index, count in chunk:
+            results[index] += rows[:count]
+            rows = rows[count:]
+    return results
+
+
+def _chunks(
+    order: Sequence[int],
+    prompts: Sequence[Sequence[int]],
+    *,
+    num_samples: int,
+    settings: SamplingSettings,
+) -> list[list[tuple[int, int]]]:
+    """(prompt, samples) pairs that are decoded side by side; a large group may be split."""
+    chunks: list[list[tuple[int, int]]] = []
+    for index in order:
+        left = num_samples
+        longest = len(prompts[index]) + settings.max_new_tokens
+        capacity = max(1, settings.max_batch_tokens // longest)
+        while left:
+            # Prompts come by rising length, so the newest one bounds the chunk.
+            used = sum(count for _, count in chunks[-1]) if chunks else 0
+            free = capacity - used if chunks else 0
+            if free <= 0:
+                chunks.append([])
+                free = capacity
+            take = min(left, free)
+            chunks[-1].append((index, take))
+            left -= take
+    return chunks
+
+
+def _sample_chunk(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    repeats: Sequence[int],
+    settings: SamplingSettings,
+    generator: torch.Generator,
+) -> list[Response]:
+    device = model.device
+    width = max(len(prompt) for prompt in prompts)
+    input_ids = torch.zeros(len(prompts), width, dtype=torch.int64)
+    is_token = torch.zeros(len(prompts), width, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        is_token[row, width - len(prompt) :] = True
+    input_ids, is_token = input_ids.to(device), is_token.to(device)
+    cache = DynamicCache(config=model.config)
+    copies = torch.repeat_interleave(torch.tensor(repeats, device=device))
+    logits = _prefill(model, input_ids, is_token, cache)[copies]
+    _select_rows(cache, copies)
+    return _decode(model, cache, logits, is_token[copies], settings=settings, generator=generator)
+
+
+def _prefill(
+    model: PreTrainedModel, input_ids: Tensor, is_token: Tensor, cache: DynamicCache
+) -> Tensor:
+    """Run the left-padded prompts; logits of the first response token, [rows, V]."""
+    width = input_ids.shape[1]
+    causal = torch.ones(width, width, dtype=torch.bool, device=input_ids.device).tril()
+    allowed = causal & is_token[:, None, :]
+    positions = (is_token.cumsum(dim=-1) - 1).clamp(min=0)
+    output = model(
+        input_ids=input_ids,
+        attention_mask=_additive_mask(allowed, model.dtype),
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return output.logits[:, -1].float()
+
+
+def _decode(
+    model: PreTrainedModel,
+    cache: DynamicCache,
+    logits: Tensor,
+    is_token: Tensor,
+    *,
+    settings: SamplingSettings,
+    generator: torch.Generator,
+) -> list[Response]:
+    """Sample until every row has ended or is at the limit; ended rows leave in bunches."""
+    num_rows, limit, device = len(logits), settings.max_new_tokens, logits.device
+    tokens = torch.zeros(num_rows, limit, dtype=torch.int64, device=device)
+    logprobs = torch.zeros(num_rows, limit, device=device)
+    lengths = torch.full((num_rows,), limit, device=device)
+    ended = torch.zeros(num_rows, dtype=torch.bool, device=device)
+    eos = torch.tensor(settings.eos_token_ids, device=device)
+    rows = torch.arange(num_rows, device=device)  # of the batch, by their place in the chunk
+    positions = is_token.sum(dim=-1)
+    for column in range(limit):
+        token, logprob = _sample(logits, settings, generator)
+        tokens[rows, column] = token
+        logprobs[rows, column] = logprob
+        ends_now = torch.isin(token, eos) & ~ended[rows]
+        lengths[rows[ends_now]] = column + 1
+        ended[rows[ends_now]] = True
+        alive = torch.nonzero(~ended[rows]).flatten()
+        if column + 1 == limit or not len(alive):
+            break
+        if len(alive) <= COMPACT_BELOW * len(rows):
+            _select_rows(cache, alive)
+            rows, token, is_token, positions = (
+                rows[alive], token[alive], is_token[alive], positions[alive]
+            )
+        is_token = torch.nn.functional.pad(is_token, (0, 1), value=True)
+        output = model(
+            input_ids=token[:, None],
+            attention_mask=_additive_mask(is_token[:, None, :], model.dtype),
+            position_ids=positions[:, None],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        logits, positions = output.logits[:, -1].float(), positions + 1
+    return _to_responses(tokens, logprobs, lengths, ended)
+
+
+def _sample(
+    logits: Tensor, settings: SamplingSettings, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """A token per row and its log-probability at the sampling temperature."""
+    logprobs = torch.log_softmax(logits / settings.temperature, dim=-1)
+    probabilities = logprobs.exp()
+    if settings.top_p < 1.0:
+        probabilities = _keep_nucleus(probabilities, settings.top_p)
+    token = torch.multinomial(probabilities, 1, generator=generator)
+    return token.squeeze(-1), logprobs.gather(-1, token).squeeze(-1)
+
+
+def _keep_nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+    """Zero all but the most likely tokens whose mass reaches ``top_p``."""
+    ordered, order = probabilities.sort(dim=-1, descending=True)
+    mass_before = ordered.cumsum(dim=-1) - ordered
+    ordered = torch.where(mass_before < top_p, ordered, 0.0)
+    return torch.zeros_like(probabilities).scatter(-1, order, ordered)
+
+
+def _to_responses(
+    tokens: Tensor, logprobs: Tensor, lengths: Tensor, ended: Tensor
+) -> list[Response]:
+    columns = (tokens.tolist(), logprobs.tolist(), lengths.tolist(), ended.tolist())
+    return [
+        Response(tuple(ids[:length]), tuple(values[:length]), truncated=not has_ended)
+        for ids, values, length, has_ended in zip(*columns, strict=True)
+    ]
+
+
+def _additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """[rows, queries, keys] bool -> [rows, 1, queries, keys], 0 or a large negative number."""
+    blocked = torch.finfo(dtype).min
+    return torch.where(allowed[:, None], 0.0, blocked).to(dtype)
+
+
+def _select_rows(cache: DynamicCache, rows: Tensor) -> None:
+    cache.batch_select_indices(rows)

@@ -1,0 +1,121 @@
+"""Behind the last step: the Hugging Face directory, pass@k of three models, the report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from prorl_nemo.atomic_directory import MANIFEST, verify_directory, write_directory, write_text
+from prorl_nemo.checkpointing import POLICY
+from prorl_nemo.config_campaign import Config, EvaluationTaskConfig
+from prorl_nemo.engines.local.build import base_model_path
+from prorl_nemo.evaluation.local_sampler import LocalSampler
+from prorl_nemo.evaluation.report import write_report
+from prorl_nemo.evaluation.sample_files import SampleMeta
+from prorl_nemo.evaluation.sampling import sample_benchmark
+from prorl_nemo.campaign_tasks import make_reward_pool, problems_of
+from prorl_nemo.run_directory import DONE_FILE
+from prorl_nemo.tasks.registry import make_task
+
+Say = Callable[[str], None]
+HF_DIRECTORY = "hf"
+
+
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """A model of the campaign by name; ``order`` rises from base to final."""
+
+    name: str
+    directory: str
+    order: int
+    step: int | None
+
+
+def finish_campaign(config: Config, root: Path, *, say: Say) -> None:
+    """Export, evaluate, report, and leave DONE; each part goes on where it stopped."""
+    models = find_models(config, root)
+    for model in models:
+        evaluate_model(config, root, model, say=say)
+    report = write_report(root)
+    write_text(root / DONE_FILE, "")
+    say(f"model: {models[-1].directory}")
+    say(f"report: {report}")
+
+
+def find_models(config: Config, root: Path) -> list[EvaluatedModel]:
+    """Base, intermediate and final, in this order."""
+    last = sum(run.num_steps for run in config.prorl.schedule)
+    middle = config.prorl.evaluation.intermediate_step
+    models = [EvaluatedModel("base", base_model_path(config, root), 0, None)]
+    if 0 < middle < last:
+        directory = checkpoint_policy(root, middle)
+        models.append(EvaluatedModel(f"step_{middle:06d}", str(directory), 1, middle))
+    final = export_policy(checkpoint_policy(root, last), root / HF_DIRECTORY)
+    models.append(EvaluatedModel("final", str(final), 2, last))
+    return models
+
+
+def checkpoint_policy(root: Path, step: int) -> Path:
+    """The policy of a whole checkpoint; raises DamagedDirectoryError."""
+    directory = root / "checkpoints" / f"step_{step:06d}"
+    verify_directory(directory)
+    return directory / POLICY
+
+
+def export_policy(policy: Path, target: Path) -> Path:
+    """Copy what transformers reads, without the optimizer."""
+
+    def fill(directory: Path) -> None:
+        for path in policy.iterdir():
+            if path.name not in ("optimizer.safetensors", MANIFEST):
+                shutil.copy2(path, directory / path.name)
+
+    write_directory(target, fill)
+    return target
+
+
+def evaluate_model(config: Config, root: Path, model: EvaluatedModel, *, say: Say) -> None:
+    """Sample one model on every benchmark of the configuration."""
+    evaluation = config.prorl.evaluation
+    policy = config.policy.model_copy(
+        update={
+            "model_name": model.directory,
+            "tokenizer": config.policy.tokenizer.model_copy(update={"name": model.directory}),
+        }
+    )
+    sampler = LocalSampler(policy)
+    tasks = [make_task(entry) for entry in evaluation.tasks]
+    with make_reward_pool(config, tasks) as pool:
+        for task, entry in zip(tasks, evaluation.tasks, strict=True):
+            sample_benchmark(
+                root / "evaluation" / model.name / f"{entry.name}.jsonl",
+                make_meta(config, model, entry),
+                problems_of(task),
+                sampler=sampler,
+                scorer=pool,
+                progress=lambda done, total: None,
+            )
+            say(f"evaluated {model.name} on {entry.name}")
+
+
+def make_meta(config: Config, model: EvaluatedModel, entry: EvaluationTaskConfig) -> SampleMeta:
+    """The settings that the samples of ``model`` on ``entry`` are made with."""
+    evaluation = config.prorl.evaluation
+    return SampleMeta(
+        model=model.name,
+        model_order=model.order,
+        step=model.step,
+        benchmark=entry.name,
+        task=entry.task,
+        role=entry.role,
+        sweep_value=entry.sweep_value,
+        sweep_group=entry.sweep_group,
+        num_problems=entry.num_problems,
+        num_samples=evaluation.num_samples,
+        temperature=evaluation.temperature,
+        top_p=evaluation.top_p,
+        max_new_tokens=config.policy.generation.max_new_tokens,
+        seed=evaluation.seed,
+    )

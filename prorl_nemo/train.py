@@ -1,0 +1,196 @@
+"""prorl_train(): the only training loop.
+
+It knows the Engine protocol and nothing of models, devices or clusters. One call trains
+one run of the schedule, from where ``state`` is to the run's end or to a request to stop;
+the caller builds a fresh engine for the next run, the same path that a requeued job takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from prorl_nemo.batching import make_train_batch
+from prorl_nemo.checkpointing import CheckpointStore
+from prorl_nemo.config_campaign import Config
+from prorl_nemo.data.prompt_stream import PromptStream
+from prorl_nemo.dynamic_sampling import SampledGroups, sample_informative_groups
+from prorl_nemo.engine import Engine
+from prorl_nemo.metrics import MetricsWriter
+from prorl_nemo.reference_reset import Observation, ResetController, ResetReason
+from prorl_nemo.run_requests import RunRequests
+from prorl_nemo.run_schedule import ScheduledRun
+from prorl_nemo.step_record import (
+    StepRecord,
+    Stopwatch,
+    reference_kl,
+    summarize_batch,
+    summarize_sampling,
+)
+from prorl_nemo.tasks.base import Problem
+from prorl_nemo.train_state import TrainState
+from prorl_nemo.types import RolloutBatch, TrainBatch, TrainMetrics, ValidationResult
+
+Outcome = Literal["run_finished", "stopped"]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What one run of the schedule needs beside the engine."""
+
+    config: Config  # in force during this run
+    run: ScheduledRun
+    prompts: PromptStream
+    validation_problems: Sequence[Problem]
+    store: CheckpointStore
+    requests: RunRequests
+    writers: Sequence[MetricsWriter]
+
+
+def prorl_train(engine: Engine, context: RunContext, state: TrainState) -> Outcome:
+    """Train from ``state``, which ``engine`` has loaded, to the end of the run.
+
+    Saves on request, every ``checkpointing.save_period`` steps, after a reset by hand and at
+    the end. Raises FloatingPointError on a non-finite loss and RuntimeError when a reset did
+    not take; the checkpoints are then as they were.
+    """
+    if state.run_index != context.run.index:
+        state = _begin_run(engine, context, state)
+    while state.step < context.run.end_step:
+        state = _train_step(engine, context, state)
+        stop = context.requests.stop_reason() is not None
+        if stop or _is_save_due(context, state):
+            context.store.save(engine, state)
+            context.requests.drop_reset(state.reset.handled_request)
+        if stop and state.step < context.run.end_step:
+            return "stopped"
+    return "run_finished"
+
+
+def _train_step(engine: Engine, context: RunContext, state: TrainState) -> TrainState:
+    config, step, watch = context.config, state.step + 1, Stopwatch()
+    sampled = sample_informative_groups(
+        lambda groups: engine.rollout(groups, step=state.step),
+        context.prompts,
+        state.sampler,
+        step=step,
+        num_groups=config.grpo.num_prompts_per_step,
+        config=config.prorl.dynamic_sampling,
+    )
+    watch.lap("rollout_seconds")
+    batch, metrics = _learn(engine, sampled.rollouts, state, config=config)
+    watch.lap("train_seconds")
+    validation = _validate_if_due(engine, context, step)
+    record = StepRecord(
+        step,
+        context.run.name,
+        sampling=summarize_sampling(sampled),
+        batch=summarize_batch(batch, step=step) if batch is not None else None,
+        train=metrics,
+        validation=validation,
+    )
+    seen = Observation(
+        step=step,
+        kl=record.batch.kl if record.batch is not None else None,
+        entropy=record.batch.entropy if record.batch is not None else None,
+        validation_score=record.validation_score,
+        request=context.requests.reset_request(),
+    )
+    state = _complete_step(state, context, sampled=sampled, score=record.validation_score)
+    state, reason = _reset_if_due(engine, context, state, seen)
+    for writer in context.writers:
+        writer.write(replace(record, reset=reason, seconds=watch.seconds()))
+    return state
+
+
+def _learn(
+    engine: Engine, rollouts: RolloutBatch | None, state: TrainState, *, config: Config
+) -> tuple[TrainBatch | None, TrainMetrics | None]:
+    """The step's updates; nothing happens when no informative group was found."""
+    if rollouts is None:
+        return None, None
+    batch = make_train_batch(rollouts, config, step=state.step + 1)
+    batch = engine.compute_logprobs(batch)
+    if state.reference_pin is not None and state.reference_pin.step == state.step:
+        _check_reset_took(batch, limit=config.prorl.reset.max_kl_after_reset)
+    metrics = engine.train(batch)
+    engine.refit()
+    return batch, metrics
+
+
+def _begin_run(engine: Engine, context: RunContext, state: TrainState) -> TrainState:
+    seen = Observation(step=state.step, is_run_start=context.run.reset_at_start)
+    if state.step == 0 and context.config.grpo.val_at_start:
+        validation = _validate(engine, context, step=0)
+        seen = replace(seen, validation_score=validation.score)
+        record = StepRecord(0, context.run.name, validation=validation)
+        for writer in context.writers:
+            writer.write(record)
+    # Stagnation is judged within a run: another mixture has another score.
+    state = replace(state, run_index=context.run.index, reset=replace(state.reset, best_score=None))
+    state, _ = _reset_if_due(engine, context, state, seen)
+    context.store.save(engine, state)
+    return state
+
+
+def _complete_step(
+    state: TrainState, context: RunContext, *, sampled: SampledGroups, score: float | None
+) -> TrainState:
+    used = sampled.rollouts.num_groups if sampled.rollouts is not None else 0
+    is_best = score is not None and (state.best_score is None or score > state.best_score)
+    step = state.step + 1
+    return replace(
+        state,
+        step=step,
+        sampler=sampled.state,
+        prompt_position=context.prompts.position,
+        groups_generated=state.groups_generated + sampled.num_generated,
+        groups_used=state.groups_used + used,
+        best_score=score if is_best else state.best_score,
+        best_step=step if is_best else state.best_step,
+    )
+
+
+def _reset_if_due(
+    engine: Engine, context: RunContext, state: TrainState, seen: Observation
+) -> tuple[TrainState, ResetReason | None]:
+    """Pin, load the pin as the reference, record: in this order, each safe to repeat."""
+    config = context.config.prorl.reset
+    reset, reason = ResetController(config).decide(state.reset, seen)
+    state = replace(state, reset=reset)
+    if reason is None:
+        return state, None
+    event = context.store.pin(engine, step=seen.step, reason=reason)
+    engine.reset_reference(context.store.pin_path(event), reset_optimizer=config.reset_optimizer)
+    return replace(state, resets=(*state.resets, event)), reason
+
+
+def _check_reset_took(batch: TrainBatch, *, limit: float) -> None:
+    kl = reference_kl(batch)
+    if kl > limit:
+        raise RuntimeError(
+            f"KL to the reference is {kl:.3g} right after a reset "
+            f"(prorl.reset.max_kl_after_reset: {limit:g}): the reset did not take"
+        )
+
+
+def _validate_if_due(engine: Engine, context: RunContext, step: int) -> ValidationResult | None:
+    period = context.config.grpo.val_period
+    return _validate(engine, context, step=step) if period and step % period == 0 else None
+
+
+def _validate(engine: Engine, context: RunContext, *, step: int) -> ValidationResult:
+    num_samples = context.config.prorl.validation.num_samples
+    return engine.validate(context.validation_problems, num_samples=num_samples, step=step)
+
+
+def _is_save_due(context: RunContext, state: TrainState) -> bool:
+    pending = context.requests.reset_request()
+    return (
+        state.step % context.config.checkpointing.save_period == 0
+        or state.step == context.run.end_step
+        or state.step in context.store.kept_steps
+        or (pending is not None and pending == state.reset.handled_request)
+        or context.requests.take_save()
+    )
