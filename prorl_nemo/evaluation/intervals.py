@@ -89,7 +89,7 @@ def bootstrap_interval(
     below = np.mean(means < mean, axis=0) + 0.5 * np.mean(means == mean, axis=0)
     edge = 0.5 / num_resamples
     bias = stats.norm.ppf(np.clip(below, edge, 1.0 - edge))
-    deviations = mean - values  # of the jackknife means, up to a factor
+    deviations = values - mean  # mean minus jackknife means, up to a factor
     cubes, squares = (deviations**3).sum(axis=0), (deviations**2).sum(axis=0)
     acceleration = np.divide(
         cubes, 6.0 * squares**1.5, out=np.zeros_like(mean), where=squares > 1e-15

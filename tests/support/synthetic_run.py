@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from prorl_nemo.evaluation.sample_files import (
     Role,
@@ -96,7 +97,7 @@ def write_synthetic_run(
                     seed=seed,
                 ),
             )  # fmt: skip
-            rates = np.quantile(rng.beta(a, b, 4000), ranks)
+            rates = stats.beta.ppf(ranks, a, b)
             write_samples(
                 path, rates, num_samples=num_samples, rng=rng,
                 is_continuous=benchmark.is_continuous,
