@@ -12,14 +12,16 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import TypeVar
 
 from prorl_nemo.tasks.base import Task
 from prorl_nemo.tasks.reward_worker import KILL, READY, START
 
 START_SECONDS = 120.0
-START_ATTEMPTS = 3
 MAX_ATTEMPTS = 3
 MAX_REPLY_BYTES = 1 << 16
+
+Result = TypeVar("Result")
 
 
 class RewardPoolError(RuntimeError):
@@ -67,22 +69,21 @@ class WorkerLauncher:
     def start_server(self) -> None:
         """Load the tasks where they will be scored; RewardPoolError if that fails."""
         with self._lock:
-            self._running_server()
+            self._call_server(lambda control: None)
 
     def start_worker(self) -> Worker:
         """RewardPoolError, with the reason, if no worker can be started."""
         ours, theirs = socket.socketpair()
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
             ours.setsockopt(socket.SOL_SOCKET, option, self._time_limit)
+
+        def request_worker(control: socket.socket) -> int:
+            socket.send_fds(control, [START], [theirs.fileno()])
+            return int(control.recv(64))  # b"", a ValueError, from a dead server
+
         with theirs, self._lock:
-            for _ in range(START_ATTEMPTS):
-                control = self._running_server()
-                try:
-                    socket.send_fds(control, [START], [theirs.fileno()])
-                    return Worker(int(control.recv(64)), Connection(ours.detach()))
-                except (OSError, ValueError):  # the server died under our hands
-                    self._stop_server()
-        raise RewardPoolError("the server of the reward workers dies again and again")
+            pid = self._call_server(request_worker)
+        return Worker(pid, Connection(ours.detach()))
 
     def kill_worker(self, worker: Worker) -> None:
         """End ``worker``, stuck, dead or well, and wait until it is gone."""
@@ -102,15 +103,23 @@ class WorkerLauncher:
             self._is_closed = True
             self._stop_server()
 
-    def _is_server_alive(self) -> bool:
-        return self._server is not None and self._server.poll() is None
+    def _call_server(self, request: Callable[[socket.socket], Result]) -> Result:
+        """Make a request, of a new server if the old one died, be it under our hands."""
+        for _ in range(MAX_ATTEMPTS):
+            if self._is_closed:
+                raise RewardPoolError("the reward pool is closed")
+            try:
+                if self._control is None or self._server is None or self._server.poll() is not None:
+                    self._stop_server()
+                    self._control = self._start_server()
+                return request(self._control)
+            except (OSError, EOFError, ValueError):
+                self._stop_server()
+        raise RewardPoolError(
+            "the server of the reward workers dies again and again; its error output says why"
+        )
 
-    def _running_server(self) -> socket.socket:
-        if self._is_closed:
-            raise RewardPoolError("the reward pool is closed")
-        if self._control is not None and self._is_server_alive():
-            return self._control
-        self._stop_server()
+    def _start_server(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         with theirs:
             self._server = subprocess.Popen(
@@ -120,15 +129,10 @@ class WorkerLauncher:
                 stdout=2,  # what verifiers print goes to the error output
                 env=_server_environment(),
             )
-        self._control = ours
         with Connection(os.dup(ours.fileno())) as setup:
-            try:
-                setup.send_bytes(self._setup)
-                answer = setup.recv_bytes() if setup.poll(START_SECONDS) else b"no answer in time"
-            except (EOFError, OSError):
-                answer = b"the process ended; its error output says why"
+            setup.send_bytes(self._setup)
+            answer = setup.recv_bytes() if setup.poll(START_SECONDS) else b"no answer in time"
         if answer != READY:
-            self._stop_server()
             raise RewardPoolError(f"the reward workers can't start: {answer.decode()}")
         return ours
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from prorl_nemo.tasks.base import Problem, Score
 
@@ -25,36 +26,41 @@ class ObedientTask:
 
     def score(self, problem: Problem, response: str) -> Score:
         command, _, argument = response.partition(" ")
-        if command == "value":
-            return Score(float(argument))
-        if command == "wait":
-            time.sleep(float(argument))
-        elif command == "hang":
-            while True:
-                pass
-        elif command == "hang_in_c":
-            9**9**9  # noqa: B018
-        elif command == "crash":
-            ctypes.string_at(0)
-        elif command == "exit":
-            os._exit(0)
-        elif command == "raise":
-            raise RuntimeError("a verifier's bug")
-        elif command == "raise_base":
-            raise SystemExit(3)
-        elif command == "fail":
-            return Score(0.0, argument)
-        elif command == "pid":
-            return Score(os.getpid() / 2**32)
-        elif command == "torch":
-            return Score(float("torch" in sys.modules))
-        elif command == "crash_once":
-            if not os.path.exists(argument):
-                with open(argument, "w"):
-                    pass
-                os._exit(1)
-            return Score(1.0)
-        return Score(0.5)
+        return COMMANDS[command](argument) or Score(0.5)
+
+
+def hang(argument: str) -> None:
+    while True:
+        pass
+
+
+def fail_by_base_exception(argument: str) -> None:
+    raise SystemExit(3)
+
+
+def crash_once(path: str) -> Score:
+    if not os.path.exists(path):
+        with open(path, "w"):
+            pass
+        os._exit(1)
+    return Score(1.0)
+
+
+COMMANDS: dict[str, Callable[[str], Score | None]] = {
+    "value": lambda argument: Score(float(argument)),
+    "slow_value": lambda argument: time.sleep(0.002) or Score(float(argument)),
+    "fail": lambda argument: Score(0.0, argument),
+    "wait": lambda argument: time.sleep(float(argument)),
+    "hang": hang,
+    "hang_in_c": lambda argument: print(int("9") ** 9**9),
+    "crash": lambda argument: print(ctypes.string_at(0)),
+    "exit": lambda argument: os._exit(0),
+    "raise": lambda argument: print(argument[1]),
+    "raise_base": fail_by_base_exception,
+    "crash_once": crash_once,
+    "pid": lambda argument: Score(os.getpid() / 2**32),
+    "torch": lambda argument: Score(float("torch" in sys.modules)),
+}
 
 
 class UnloadableTask(ObedientTask):
