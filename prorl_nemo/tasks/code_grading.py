@@ -27,9 +27,9 @@ class ProgramStoppedError(Exception):
 def grade_program(program: str, tests: CodeTests, *, language: Language, sandbox: Sandbox) -> Score:
     """The fraction of ``tests`` that ``program`` passes; all of them are run.
 
-    A list of assertions counts as one test. 0 for a program that does not compile; 0 with the failure "timeout" beyond the total
-    time limit; 0 with "killed" for one that brought its sandbox down. Raises SandboxError
-    if there is no isolation.
+    A list of assertions counts as one test. 0 for a program that does not compile; 0 with
+    the failure "timeout" beyond the total time limit, with "killed" for one that brought
+    its sandbox down. Raises SandboxError if there is no isolation.
     """
     job = SandboxJob(
         role="program",

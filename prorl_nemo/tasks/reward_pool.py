@@ -22,7 +22,7 @@ from prorl_nemo.tasks.base import Problem, Score, Task
 from prorl_nemo.tasks.reward_launcher import WorkerLauncher, WorkerSlot
 from prorl_nemo.tasks.reward_metrics import TIMEOUT, MetricsRecorder, RewardMetrics
 from prorl_nemo.tasks.reward_worker import score_safely
-from prorl_nemo.tasks.sandbox import SandboxError
+from prorl_nemo.tasks.sandbox_command import SandboxError
 
 DEFAULT_MEMORY_BYTES = 16 << 30
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 
 from prorl_nemo.tasks.base import Problem, Score, Task
-from prorl_nemo.tasks.sandbox import SandboxError
+from prorl_nemo.tasks.sandbox_command import SandboxError
 
 PR_SET_PDEATHSIG = 1
 READY = b"ready"

@@ -15,7 +15,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 
-from prorl_nemo.tasks.sandbox import Sandbox, SandboxError, SandboxJob
+from prorl_nemo.tasks.sandbox import Sandbox, SandboxJob
+from prorl_nemo.tasks.sandbox_command import SandboxError
 
 MIN_BUBBLEWRAP = (0, 8)
 INSTALL = "install it (Debian, Ubuntu: apt-get install bubblewrap; RHEL: dnf install bubblewrap)"
