@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from prorl_nemo.config import PolicyConfig
 from prorl_nemo.engines.local.generate import SamplingSettings, sample_responses
 from prorl_nemo.engines.local.model import load_codec, load_policy
 from prorl_nemo.evaluation.sample_files import SampleMeta
-from prorl_nemo.evaluation.sampling import SampledText
+from prorl_nemo.evaluation.sampling import SampleBlock, SampledText
 from prorl_nemo.seeding import seeded_generator
-from prorl_nemo.tasks.base import Problem
 
 
 class LocalSampler:
@@ -21,9 +18,7 @@ class LocalSampler:
         self._codec = load_codec(policy, self._model)
         self._max_batch_tokens = policy.generation.max_batch_tokens
 
-    def sample(
-        self, problems: Sequence[Problem], *, num_samples: int, meta: SampleMeta, block: int
-    ) -> list[list[SampledText]]:
+    def sample(self, block: SampleBlock, meta: SampleMeta) -> list[list[SampledText]]:
         """Seeded by the evaluation's seed, the benchmark and the block."""
         settings = SamplingSettings(
             temperature=meta.temperature,
@@ -34,11 +29,15 @@ class LocalSampler:
         )
         responses = sample_responses(
             self._model,
-            [self._codec.encode_prompt(problem.prompt) for problem in problems],
-            num_samples=num_samples,
+            [self._codec.encode_prompt(problem.prompt) for problem in block.problems],
+            num_samples=block.num_samples,
             settings=settings,
             generator=seeded_generator(
-                f"evaluate/{meta.benchmark}", meta.seed, block, device=self._model.device.type
+                f"evaluate/{meta.benchmark}",
+                meta.seed,
+                block.first_problem,
+                block.first_sample,
+                device=self._model.device.type,
             ),
         )
         return [

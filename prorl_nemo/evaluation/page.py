@@ -10,6 +10,9 @@ from prorl_nemo.evaluation.drawing import Cell, Picture
 
 _MAX_INLINE_ROWS = 300
 
+# The browser itself refuses scripts and any request.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
 _STYLE = """
 :root { --ink:#1f2328; --muted:#59636e; --line:#d5dae0; --soft:#f5f7f9; --link:#0b57a4; }
 * { box-sizing:border-box; }
@@ -69,7 +72,7 @@ footer { padding-top:20px; padding-bottom:40px; color:var(--muted); font-size:13
   main, header, footer { max-width:none; padding-left:0; padding-right:0; }
   .figures { grid-template-columns:1fr 1fr; } h2, h3 { break-after:avoid; }
   tr, .tile { break-inside:avoid; } .scroll { overflow:visible; } table { font-size:9pt; }
-  .tiles { grid-template-columns:repeat(3,1fr); }
+  .tiles { grid-template-columns:repeat(2,1fr); }
   body { -webkit-print-color-adjust:exact; print-color-adjust:exact; } }
 """
 
@@ -98,6 +101,7 @@ def page(*, title: str, subtitle: str, sections: Sequence[Section]) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<link rel="icon" href="data:,">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f'<header><h1>{escape(title)}</h1><p class="muted">{escape(subtitle)}</p>'

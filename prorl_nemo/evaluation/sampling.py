@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from prorl_nemo.evaluation.sample_files import (
 from prorl_nemo.tasks.base import Problem, Score
 
 PROBLEMS_PER_BLOCK = 32
-SAMPLES_PER_BLOCK = 32
+SAMPLES_PER_BLOCK = 16
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,20 @@ class SampledText:
     truncated: bool
 
 
+@dataclass(frozen=True)
+class SampleBlock:
+    """Samples ``first_sample`` onwards of some problems, the first of which has this index."""
+
+    problems: Sequence[Problem]
+    first_problem: int
+    first_sample: int
+    num_samples: int
+
+
 class Sampler(Protocol):
     """A loaded model that answers prompts."""
 
-    def sample(
-        self, problems: Sequence[Problem], *, num_samples: int, meta: SampleMeta, block: int
-    ) -> list[list[SampledText]]:
+    def sample(self, block: SampleBlock, meta: SampleMeta) -> list[list[SampledText]]:
         """Responses per problem; a pure function of the arguments and the weights."""
         ...
 
@@ -71,10 +79,11 @@ def sample_benchmark(
     _claim(path, meta)
     done = count_done(path)
     total = meta.num_problems * meta.num_samples
-    for block, (part, first, count) in enumerate(_blocks(problems, meta.num_samples)):
+    for block in _blocks(problems, meta.num_samples):
+        part, first, count = block.problems, block.first_sample, block.num_samples
         missing = [problem for problem in part if done.get(problem.problem_id, 0) < first + count]
         if missing:
-            responses = sampler.sample(part, num_samples=count, meta=meta, block=block)
+            responses = sampler.sample(block, meta)
             chunks = _score(part, responses, first=first, scorer=scorer)
             _append(path, [chunk for chunk, problem in chunks if problem in missing])
             done |= {problem.problem_id: first + count for problem in missing}
@@ -82,10 +91,20 @@ def sample_benchmark(
 
 
 def _claim(path: Path, meta: SampleMeta) -> None:
-    if not meta_path(path).exists():
-        write_meta(path, meta)
-    elif (found := read_meta(meta_path(path))) != meta:
-        raise ValueError(f"{path}: holds samples with other settings ({_difference(found, meta)})")
+    """Settle the settings of the file; more samples of the same kind may be added later."""
+    if meta_path(path).exists():
+        found = read_meta(meta_path(path))
+        if replace(found, num_samples=meta.num_samples) != meta:
+            raise ValueError(
+                f"{path}: holds samples with other settings ({_difference(found, meta)})"
+            )
+        grows = found.num_samples < meta.num_samples and not found.num_samples % SAMPLES_PER_BLOCK
+        if not grows and found.num_samples != meta.num_samples:
+            raise ValueError(
+                f"{path}: holds {found.num_samples} samples per problem and can't become "
+                f"{meta.num_samples} (only multiples of {SAMPLES_PER_BLOCK} can grow)"
+            )
+    write_meta(path, meta)
     repair_torn_tail(path)
 
 
@@ -97,14 +116,13 @@ def _difference(found: SampleMeta, asked: SampleMeta) -> str:
     )
 
 
-def _blocks(
-    problems: Sequence[Problem], num_samples: int
-) -> Iterator[tuple[Sequence[Problem], int, int]]:
-    """(problems, first sample, samples) for the whole benchmark."""
-    for start in range(0, len(problems), PROBLEMS_PER_BLOCK):
-        for first in range(0, num_samples, SAMPLES_PER_BLOCK):
-            count = min(SAMPLES_PER_BLOCK, num_samples - first)
-            yield problems[start : start + PROBLEMS_PER_BLOCK], first, count
+def _blocks(problems: Sequence[Problem], num_samples: int) -> Iterator[SampleBlock]:
+    """The whole benchmark. Asking for more samples later leaves earlier blocks as they were."""
+    for first_sample in range(0, num_samples, SAMPLES_PER_BLOCK):
+        count = min(SAMPLES_PER_BLOCK, num_samples - first_sample)
+        for start in range(0, len(problems), PROBLEMS_PER_BLOCK):
+            part = problems[start : start + PROBLEMS_PER_BLOCK]
+            yield SampleBlock(part, start, first_sample, count)
 
 
 def _score(

@@ -105,7 +105,7 @@ def test_corpus_folder(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text('{"text": "line one"}\n{"body": "line two"}\n')
     with pytest.raises(ValueError, match=r"b.jsonl:2: no text field"):
         list(read_corpus(tmp_path))
-    with pytest.raises(ValueError, match="no .txt, .md, .jsonl files"):
+    with pytest.raises(ValueError, match=r"no \.txt, \.md, \.jsonl files"):
         list(read_corpus(tmp_path / "sub" / "empty"))
 
 

@@ -173,7 +173,7 @@ def test_other_problems_are_not_compared(path: Path) -> None:
     meta = replace(META, model="final", model_order=2)
     chunks = tuple(replace(c, problem_id=c.problem_id.replace("b", "x")) for c in WHOLE)
     write(path.parent.parent / "final" / "gcd.jsonl", chunks, meta)
-    with pytest.raises(ValueError, match="not the problems of .*the first to differ: 'b'"):
+    with pytest.raises(ValueError, match=r"not the problems of .*the first to differ: 'b'"):
         read_evaluation([path.parents[2]])
 
 
