@@ -35,6 +35,11 @@ class ExactNumber:
     is_decimal: bool
     is_percent: bool = False
 
+    @property
+    def is_integer(self) -> bool:
+        """Written as a whole number: 25, not 25.0."""
+        return self.value.denominator == 1 and not self.is_decimal
+
 
 def parse_number(text: str) -> ExactNumber | None:
     """The number that ``text`` (canonical, without spaces) is, or None."""
@@ -60,7 +65,7 @@ def numbers_agree(
     0.333333 for 1/3. A percentage may be written as 50%, 50 or 0.5.
     """
     tolerance = relative_tolerance if reference.is_decimal or answer.is_decimal else Fraction(0)
-    if reference.value.denominator == 1 and not reference.is_decimal:
+    if reference.is_integer:
         tolerance = Fraction(0)
     if reference.is_percent == answer.is_percent:
         return _are_close(reference.value, answer.value, tolerance)

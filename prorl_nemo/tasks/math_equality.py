@@ -22,12 +22,15 @@ from prorl_nemo.tasks.math_notation import (
     split_elements,
     split_unit,
 )
+from prorl_nemo.tasks.point_evaluation import compare_at_points
 from prorl_nemo.tasks.symbolic_equality import are_symbolically_equal
 
 MAX_UNORDERED_ELEMENTS = 50
 _ASSIGNMENT = re.compile(r"([A-Za-z]|\\[a-z]+)(?:_\{?[0-9A-Za-z]\}?)?(?:\([a-z]\))?(?:=|\\in)")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-_WORDS = re.compile(r"[A-Za-z]{3,}(?:[-'.]?[A-Za-z]+)*")
+# Two letters may be a product of variables; in \text they are a word.
+_WORDS = re.compile(r"[A-Za-z]{3,}(?:[-'.][A-Za-z]+)*")
+_TEXT_WORDS = re.compile(r"[A-Za-z]{2,}(?:[-'.][A-Za-z]+)*")
 
 
 def answers_agree(
@@ -40,9 +43,7 @@ def answers_agree(
     verdict = compare_exactly(reference, answer, relative_tolerance=relative_tolerance)
     if verdict is not None:
         return verdict
-    return are_symbolically_equal(
-        symbolic_text(reference), symbolic_text(answer), relative_tolerance=relative_tolerance
-    )
+    return compare_symbolically(reference, answer, relative_tolerance=relative_tolerance)
 
 
 def compare_exactly(
@@ -54,12 +55,20 @@ def compare_exactly(
         return False
     if _has_assignment(expected) != _has_assignment(found):
         expected, found = _without_assignment(expected), _without_assignment(found)
-    if _is_wordy(reference) and _WORDS.fullmatch(expected) and _WORDS.fullmatch(found):
+    pattern = _TEXT_WORDS if "\\text" in reference else _WORDS
+    if pattern.fullmatch(expected) and pattern.fullmatch(found):
         return expected.lower() == found.lower()
     return _compare_canonical(expected, found, relative_tolerance)
 
 
-def symbolic_text(text: str) -> str:
+def compare_symbolically(reference: str, answer: str, *, relative_tolerance: Fraction) -> bool:
+    """The second verifier's verdict on what the first could not tell."""
+    return are_symbolically_equal(
+        _symbolic_text(reference), _symbolic_text(answer), relative_tolerance=relative_tolerance
+    )
+
+
+def _symbolic_text(text: str) -> str:
     """``text`` as the symbolic parser reads it best: whole numbers without separators."""
     number = parse_number(_bare_value(text))
     if number is None or number.is_percent or number.value.denominator != 1:
@@ -90,7 +99,9 @@ def _compare_canonical(expected: str, found: str, tolerance: Fraction) -> bool |
         return _compare_elements(expected_elements, found_elements, tolerance)
     if expected_elements or found_elements:
         return _compare_one_with_many(expected, found)
-    return None
+    if expected_number and expected_number.is_integer:
+        tolerance = Fraction(0)
+    return compare_at_points(expected, found, relative_tolerance=tolerance)
 
 
 def _compare_with_unstated_base(expected: str, found: str) -> bool | None:
@@ -154,7 +165,3 @@ def _has_assignment(text: str) -> bool:
 
 def _without_assignment(text: str) -> str:
     return _ASSIGNMENT.sub("", text, count=1)
-
-
-def _is_wordy(reference: str) -> bool:
-    return "\\text" in reference or "\\mathrm" in reference or "\\" not in reference

@@ -77,7 +77,7 @@ def split_unit(text: str) -> tuple[str, str]:
 
     Only what follows a digit, a brace or a bracket is a unit: ``\text{C}`` alone is an answer.
     """
-    value, unit = text.rstrip(), ""
+    value, unit = _strip_math_delimiters(text.strip()), ""
     while match := _TRAILING_TEXT.search(value):
         before = _strip_spacing(value[: match.start()])
         is_unit = re.search(r"[0-9]", before) and match[1].strip().lower() not in _NOT_UNITS

@@ -13,11 +13,11 @@ from typing import Any
 
 from prorl_nemo.tasks.optional_library import import_optional
 
-LANGUAGE_SAMPLE_CHARS = 10_000
-"""langdetect reads no more than this of a text."""
+NUM_LANGUAGE_SAMPLES = 8
+LANGUAGE_SAMPLE_CHARS = 100
+"""A longer text is judged by samples from all over it: langdetect's cost grows with its text,
+and it reads only the first 10,000 characters of a long one."""
 
-# Not only A to Z: str.isupper holds for É and Ж as well.
-_CAPITAL = re.compile(r"[^\W\d_a-z]")
 _WORD = re.compile(r"\w+")
 
 
@@ -30,25 +30,30 @@ def count_sentences(text: str) -> int:
 
 
 def count_capital_words(text: str) -> int:
-    """Treebank-style tokens without a lower-case letter and with an upper-case one."""
-    tokenizer = _word_tokenizer()
-    sentences: list[str] = _sentence_tokenizer().tokenize(text)
-    return sum(
-        token.isupper()
-        for sentence in sentences
-        if _CAPITAL.search(sentence)
-        for token in tokenizer.tokenize(sentence)
-    )
+    """Treebank-style tokens without a lower-case letter and with an upper-case one.
+
+    A token never spans white space, so what has no upper-case letter need not be tokenized.
+    """
+    candidates = " ".join(word for word in text.split() if word != word.lower())
+    return sum(token.isupper() for token in _word_tokenizer().tokenize(candidates))
 
 
 def detect_language(text: str) -> str | None:
     """The ISO 639-1 code langdetect finds most likely; None where it finds no language."""
     langdetect = _import_langdetect()
     try:
-        language: str = langdetect.detect(text[:LANGUAGE_SAMPLE_CHARS])
+        language: str = langdetect.detect(_sample_evenly(text))
     except langdetect.LangDetectException:
         return None
     return language
+
+
+def _sample_evenly(text: str) -> str:
+    if len(text) <= NUM_LANGUAGE_SAMPLES * LANGUAGE_SAMPLE_CHARS:
+        return text
+    step = (len(text) - LANGUAGE_SAMPLE_CHARS) // (NUM_LANGUAGE_SAMPLES - 1)
+    starts = (number * step for number in range(NUM_LANGUAGE_SAMPLES))
+    return " ".join(text[start : start + LANGUAGE_SAMPLE_CHARS] for start in starts)
 
 
 @lru_cache(maxsize=1)

@@ -70,11 +70,21 @@ def _agree(expected: Any, found: Any, tolerance: float) -> bool:
         return _all_agree(expected.args, found.args, tolerance)
     if all(isinstance(side, sympy.FiniteSet) for side in pair):
         return _sets_agree(list(expected.args), list(found.args), tolerance)
-    if not _verify(expected, found):
+    if _are_of_different_kinds(expected, found) or not _verify(expected, found):
         return False
     if all(isinstance(side, sympy.Interval) for side in pair):
         return _all_agree(expected.args[:2], found.args[:2], tolerance)
     return _agree_at_a_point(expected, found, tolerance)
+
+
+def _are_of_different_kinds(expected: Any, found: Any) -> bool:
+    """A value against a set or tuple of several: quick to tell, slow for SymPy to compare."""
+    sympy = _import_sympy()
+    for one, other in ((expected, found), (found, expected)):
+        is_many = isinstance(other, (sympy.Tuple, sympy.Set)) and len(other.args) != 1
+        if isinstance(one, sympy.Expr) and not isinstance(one, sympy.Symbol) and is_many:
+            return True
+    return False
 
 
 def _verify(expected: Any, found: Any) -> bool:

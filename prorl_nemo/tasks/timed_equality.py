@@ -1,4 +1,4 @@
-"""`answers_agree` under a time limit that holds in any thread.
+"""`math_equality.answers_agree` under a time limit that holds in any thread.
 
 On the main thread of a process an alarm interrupts the verifier. Off the main thread Python
 delivers no signals, so the pair is sent to a child process that is killed when it is late.
@@ -24,7 +24,7 @@ from fractions import Fraction
 from types import FrameType
 from typing import IO
 
-from prorl_nemo.tasks.math_equality import answers_agree, compare_exactly
+from prorl_nemo.tasks.math_equality import compare_exactly, compare_symbolically
 from prorl_nemo.tasks.symbolic_equality import parse_latex
 
 CHILD_START_SECONDS = 60.0
@@ -46,7 +46,7 @@ def answers_agree_in_time(
         return _CHILD.answers_agree(reference, answer, relative_tolerance, time_limit_seconds)
     try:
         with _alarm(time_limit_seconds):
-            return answers_agree(reference, answer, relative_tolerance=relative_tolerance)
+            return compare_symbolically(reference, answer, relative_tolerance=relative_tolerance)
     except TimeLimitExceeded as error:
         raise TimeoutError(f"no verdict in {time_limit_seconds} s") from error
 
@@ -138,7 +138,7 @@ def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
         # Not handled, so it ends this process: nobody else would if the parent has died.
         signal.alarm(request["last_resort_seconds"])
         try:
-            verdict = answers_agree(
+            verdict = compare_symbolically(
                 request["reference"],
                 request["answer"],
                 relative_tolerance=Fraction(request["relative_tolerance"]),
