@@ -35,10 +35,13 @@ def main() -> None:
         license_name=args.license,
         should_verify=args.verify,
     )
-    choice = "best" if args.best else "latest"
     try:
         result = convert_checkpoint(
-            args.checkpoint, args.output, step=args.step, choice=choice, options=options
+            args.checkpoint,
+            args.output,
+            step=args.step,
+            choice="best" if args.best else "latest",
+            options=options,
         )
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None

@@ -53,8 +53,8 @@ def check_tied_copies(plan: ExportPlan) -> None:
     embeddings = [b for b in plan.blocks if b.outputs[0].name == "model.embed_tokens.weight"]
     for copy in plan.tied_copies:
         rows = copy.outputs[0].shape[0]
-        kept = read_block(embeddings[0].source, None)
-        if not torch.equal(read_block(copy.source, None)[:rows], kept[:rows]):
+        kept = read_block(embeddings[0].source)
+        if not torch.equal(read_block(copy.source)[:rows], kept[:rows]):
             raise ValueError(
                 f"{copy.source.name} differs from the embedding, but the model ties them"
             )

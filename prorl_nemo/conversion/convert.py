@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from prorl_nemo.atomic_directory import MANIFEST, verify_directory, write_directory
-from prorl_nemo.conversion.block_reader import read_block
+from prorl_nemo.atomic_directory import MANIFEST, verify_directory
+from prorl_nemo.conversion.block_reader import BlockReader
 from prorl_nemo.conversion.checkpoint_plan import (
     check_tied_copies,
     describe_layout,
@@ -29,8 +29,9 @@ from prorl_nemo.conversion.export_plan import ExportedBlock, ExportPlan
 from prorl_nemo.conversion.locate import CheckpointSource, Choice, locate_checkpoint
 from prorl_nemo.conversion.model_card import write_model_card
 from prorl_nemo.conversion.model_config import ModelConfig, find_model_config
+from prorl_nemo.conversion.output_directory import write_new_directory
 from prorl_nemo.conversion.safetensors_writer import (
-    WrittenTensor,
+    WrittenShards,
     split_into_shards,
     write_shards,
 )
@@ -110,21 +111,19 @@ def convert_checkpoint(
     _check_space(job.plan, output)
     filled: _Filled | None = None
 
-    def fill(directory: Path) -> None:
+    def fill(directory: Path) -> Mapping[str, str]:
         nonlocal filled
         filled = _fill(job, directory, on_progress)
+        return filled.shards.hashes
 
-    try:
-        digest = write_directory(output, fill)
-    except OSError as error:  # a full or failing disk: one line, and no output
-        raise ValueError(f"{output}: could not be written: {error}") from error
+    digest = write_new_directory(output, fill)
     assert filled is not None
     return ConversionResult(
         output=output,
         weights=job.source.weights,
         layout=describe_layout(job.index, job.source),
         step=job.source.step,
-        num_tensors=len(filled.written),
+        num_tensors=len(filled.shards.tensors),
         num_bytes=job.plan.num_bytes,
         ignored=dict(Counter(job.plan.ignored.values())),
         tokenizer=filled.tokenizer,
@@ -147,7 +146,7 @@ def _prepare(source: CheckpointSource, options: ConversionOptions) -> _Job:
 
 @dataclass(frozen=True)
 class _Filled:
-    written: list[WrittenTensor]
+    shards: WrittenShards
     tokenizer: str | None
     comparison: LogitComparison | None
 
@@ -161,17 +160,19 @@ def _fill(job: _Job, directory: Path, on_progress: Progress | None) -> _Filled:
         if on_progress is not None:
             on_progress(done, total)
 
-    def read(block: ExportedBlock) -> torch.Tensor:
-        return read_block(block.source, block.layer, should_check=options.should_check_checksums)
+    reader = BlockReader(should_check=options.should_check_checksums)
 
-    shards = split_into_shards(job.plan, options.max_shard_bytes)
-    written = write_shards(shards, directory, read, count_bytes)
+    def read(block: ExportedBlock) -> torch.Tensor:
+        return reader.read(block.source, block.layer)
+
+    planned = split_into_shards(job.plan, options.max_shard_bytes)
+    shards = write_shards(planned, directory, read, count_bytes)
     _write_config(job.config, job.plan, directory)
     tokenizer = copy_tokenizer(job.source, job.config, directory, options.tokenizer)
     comparison = compare_logits(job.index, job.config, directory) if options.should_verify else None
-    _write_record(job, written, directory)
+    _write_record(job, shards, directory)
     write_model_card(job.source, job.config, directory, license_name=options.license_name)
-    return _Filled(written, tokenizer, comparison)
+    return _Filled(shards, tokenizer, comparison)
 
 
 def _check_space(plan: ExportPlan, output: Path) -> None:
@@ -196,14 +197,14 @@ def _write_config(config: ModelConfig, plan: ExportPlan, directory: Path) -> Non
     (directory / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_record(job: _Job, written: list[WrittenTensor], directory: Path) -> None:
+def _write_record(job: _Job, shards: WrittenShards, directory: Path) -> None:
     """Which stored tensor each tensor was made from, and what was left behind and why."""
     record = {
         "version": 1,
         "weights": str(job.source.weights),
         "step": job.source.step,
         "model_config": job.config.origin,
-        "tensors": [dataclasses.asdict(row) for row in written],
+        "tensors": [dataclasses.asdict(row) for row in shards.tensors],
         "ignored": dict(job.plan.ignored),
         "tied_copies": [block.source.name for block in job.plan.tied_copies],
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from prorl_nemo.conversion.block_reader import as_bytes
 from prorl_nemo.conversion.export_plan import ExportedBlock, ExportPlan
+from prorl_nemo.conversion.output_file import HashedFile
 from prorl_nemo.conversion.safetensors_index import DTYPES, INDEX_FILE
 
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -33,6 +34,14 @@ class WrittenTensor:
     shape: tuple[int, ...]
     file: str
     source: str
+
+
+@dataclass(frozen=True)
+class WrittenShards:
+    """Every tensor, and the SHA-256 of every file."""
+
+    tensors: tuple[WrittenTensor, ...]
+    hashes: Mapping[str, str]
 
 
 def split_into_shards(plan: ExportPlan, max_shard_bytes: int) -> list[list[ExportedBlock]]:
@@ -54,27 +63,27 @@ def write_shards(
     directory: Path,
     read: Callable[[ExportedBlock], Tensor],
     on_bytes: Callable[[int], None],
-) -> list[WrittenTensor]:
+) -> WrittenShards:
     """Writes every shard, and an index when there are several.
 
     ``read`` loads a block; ``on_bytes`` hears how many bytes of tensor data were written.
     """
     written: list[WrittenTensor] = []
+    hashes: dict[str, str] = {}
     for number, blocks in enumerate(shards, start=1):
         single = len(shards) == 1
         name = "model" if single else f"model-{number:05d}-of-{len(shards):05d}"
         path = directory / f"{name}.safetensors"
-        with path.open("wb") as stream:
-            stream.write(make_header(blocks))
+        with HashedFile(path) as file:
+            file.write([make_header(blocks)])
             for block in blocks:
-                data = read(block)
-                for piece in _split_rows(block, data):
-                    stream.write(piece)
-                    on_bytes(len(piece))
+                file.write(list(_split_rows(block, read(block))))
+                on_bytes(_count_bytes(block))
+        hashes[path.name] = file.sha256
         written.extend(_describe(blocks, path.name))
     if len(shards) > 1:
         _write_index(written, directory)
-    return written
+    return WrittenShards(tuple(written), hashes)
 
 
 def make_header(blocks: Iterable[ExportedBlock]) -> bytes:
