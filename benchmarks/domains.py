@@ -1,7 +1,7 @@
 """Verifiers' throughput beside the plain library calls, in one run on this machine.
 
-`python -m benchmarks.domains` prints one line a measurement. Rates are of CPU time, one core unless said.
-Responses are written here: reasoning with formulas, then a boxed answer.
+`python -m benchmarks.domains` prints one line a measurement. Rates are of CPU time, on one
+core unless said. Responses are written here: reasoning with formulas, then a boxed answer.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ ANSWERS = (  # reference, answer of the response
     (r"\frac{\pi}{4}", r"\frac{\pi}{3}"),
     (r"[0, 1)", r"[0, 1]"),
     ("0.125", r"\frac{1}{8}"),
+    ("6 - 5i", "-5i + 6"),
+    (r"\begin{pmatrix} 1/2 \\ 3 \end{pmatrix}", r"\begin{pmatrix} 0.5 \\ 3 \end{pmatrix}"),
 )
 REASONING = (
     "Let me set $x = {i}$ and look at the equation $x^2 - {j}x + {k} = 0$ again. "
