@@ -54,7 +54,10 @@ def creativity_picture(creativity: CreativityAnalysis, styles: Mapping[str, Mode
         name="creativity",
         title="Creativity index",
         alt=f"{words}.",
-        caption="Bars: 95% intervals over problems.",
+        caption=(
+            f"Against {creativity.corpus}; {sum(s.num_responses for s in creativity.scores):,} "
+            "responses. Bars: 95% intervals over problems."
+        ),
         header=("benchmark", "model", "index", "low", "high", "num_problems", "num_responses"),
         rows=[
             (s.benchmark, s.model, s.mean, s.low, s.high, s.num_problems, s.num_responses)

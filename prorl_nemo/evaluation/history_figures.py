@@ -20,6 +20,7 @@ from prorl_nemo.evaluation.drawing import (
 from prorl_nemo.evaluation.history import History
 from prorl_nemo.evaluation.palette import MUTED, RESET
 
+_MIN_SMOOTHED = 40  # values; fewer are drawn as they are
 _BLUE, _ORANGE, _GREEN = "#0b67b2", "#c2410c", "#00735c"
 
 
@@ -73,8 +74,9 @@ def _draw(history: History, chart: _Chart) -> Picture:
         steps, values = history.series(column)
         if not len(steps):
             continue
-        _plot_series(axes, steps, values, colour=colour)
-        ends.append(LineEnd(float(_smooth(values)[-1]), label, colour))
+        smooth = _smooth(values, starts=_reset_rows(history, steps))
+        _plot_series(axes, steps, values, smooth, colour=colour)
+        ends.append(LineEnd(float(smooth[-1]), label, colour))
         words.append(
             f"{label} goes from {values[0]:.3g} at step {steps[0]} to {values[-1]:.3g} at step "
             f"{steps[-1]} (lowest {values.min():.3g}, highest {values.max():.3g})"
@@ -88,6 +90,8 @@ def _draw(history: History, chart: _Chart) -> Picture:
     set_title(axes, chart.title)
     axes.set_xlabel("training step")
     axes.set_ylabel(chart.unit)
+    first, last = int(history.steps[0]), int(history.steps[-1])
+    axes.set_xlim(first - 0.5, last + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     label_line_ends(axes, ends)
     resets = ", ".join(str(mark.step) for mark in history.resets)
@@ -103,21 +107,38 @@ def _draw(history: History, chart: _Chart) -> Picture:
 
 
 def _plot_series(
-    axes: Axes, steps: NDArray[np.int64], values: NDArray[np.float64], *, colour: str
+    axes: Axes,
+    steps: NDArray[np.int64],
+    values: NDArray[np.float64],
+    smooth: NDArray[np.float64],
+    *,
+    colour: str,
 ) -> None:
-    if len(values) < 40:
+    if len(values) < _MIN_SMOOTHED:
         axes.plot(steps, values, color=colour, marker="o", markersize=3)
         return
     axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
-    axes.plot(steps, _smooth(values), color=colour)
+    axes.plot(steps, smooth, color=colour)
 
 
-def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centred running mean over a twentieth of the run, shorter at the ends."""
-    half = len(values) // 40
+def _reset_rows(history: History, steps: NDArray[np.int64]) -> list[int]:
+    """Row of each reset in a series of steps."""
+    marks = [mark.step for mark in history.resets]
+    return sorted(set(np.searchsorted(steps, np.array(marks, dtype=np.int64)).tolist()))
+
+
+def _smooth(values: NDArray[np.float64], *, starts: list[int]) -> NDArray[np.float64]:
+    """Centred running mean over a twentieth of the run, shorter at the ends.
+
+    Never across a reset (the rows in ``starts``): a KL that falls to 0 must be seen to.
+    """
+    half = len(values) // 40 if len(values) >= _MIN_SMOOTHED else 0
     sums = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
-    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    edges = np.array([0, *starts, len(values)])
+    piece = np.searchsorted(edges, index, side="right")
+    low = np.maximum(index - half, edges[piece - 1])
+    high = np.minimum(index + half + 1, edges[piece])
     return np.asarray((sums[high] - sums[low]) / (high - low))
 
 
@@ -142,7 +163,7 @@ def _mark_resets(axes: Axes, history: History) -> None:
 def _caption(history: History, chart: _Chart) -> str:
     count = max(len(history.series(column)[0]) for column, _, _ in chart.columns)
     text = f"{count} values over {len(history.steps)} steps."
-    if count >= 40:
+    if count >= _MIN_SMOOTHED:
         text += " Pale: every step; strong: running mean over a twentieth of the run."
     if chart.name == "generations" and history.has("num_groups_generated"):
         generated = float(np.nansum(history.columns["num_groups_generated"]))

@@ -59,7 +59,7 @@ td small { color:var(--muted); font-size:12px; }
   font-size:13px; border:1px solid; white-space:nowrap; }
 .badge.diminish { color:#9a1c1c; background:#fdeeee; }
 .badge.plateau { color:#6b4e00; background:#fdf5dd; }
-.badge.sustained { color:#0b5d33; background:#e8f6ee; }
+.badge.sustained, .badge.widened { color:#0b5d33; background:#e8f6ee; }
 .badge.sharpened { color:#0b4f8a; background:#e9f2fb; }
 .badge.none { color:#59636e; background:#f5f7f9; }
 .warning { border-left:4px solid #b54708; background:#fff6ed; padding:10px 14px; margin:14px 0; }

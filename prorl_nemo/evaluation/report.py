@@ -24,6 +24,7 @@ from prorl_nemo.evaluation.notes import method_section, paper_section, reset_sec
 from prorl_nemo.evaluation.page import Section, figures_html, page
 from prorl_nemo.evaluation.palette import model_styles
 from prorl_nemo.evaluation.sections import (
+    REGIME_NOTES,
     answer_section,
     crossing_section,
     regime_section,
@@ -108,9 +109,10 @@ def _boundary_sections(analysis: BoundaryAnalysis, pictures: list[Picture]) -> l
     difficulty = sweep_pictures(sweeps, styles)
     sweep_curves = [curve_picture(b, styles) for b in sweeps]
     pictures += [*curves, *crossings, *gains, *difficulty, *sweep_curves]
+    regimes = regime_section(single)
     return [
         Section("answer", "", answer_section(analysis)),
-        Section("regimes", "Regimes", regime_section(single)),
+        Section("regimes", "Regimes", regimes + REGIME_NOTES if regimes else ""),
         Section("curves", "pass@k", figures_html(curves)),
         Section(
             "crossings",

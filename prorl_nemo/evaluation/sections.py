@@ -13,25 +13,16 @@ from prorl_nemo.evaluation.paper import published
 from prorl_nemo.evaluation.regimes import PairedChange, boundary_k
 from prorl_nemo.evaluation.summary import (
     Headline,
-    count_regimes,
+    answer_in_words,
     find_warnings,
+    judged_benchmarks,
     make_headline,
 )
 from prorl_nemo.evaluation.transitions import Crossing
 
 Styles = Mapping[str, ModelStyle]
 
-_REGIME_WORDS = {
-    "sustained": "the boundary widened and kept widening to the end",
-    "plateau": "the boundary widened, with no later gain shown",
-    "widened": "the boundary widened",
-    "diminish": "the boundary shrank",
-    "sharpened": "pass@1 rose, the boundary was not shown to move",
-    "none": "no change was shown",
-}
-
-
-_REGIME_NOTES = (
+REGIME_NOTES = (
     '<p class="notes">From base to final, models between included. Changes are paired over '
     "problems, with 95% bootstrap intervals and sign-flip p-values. Its change: final against "
     "base, at k = half of the samples. Later change: final against the middle model, p "
@@ -46,17 +37,12 @@ _REGIME_NOTES = (
 
 def answer_section(analysis: BoundaryAnalysis) -> str:
     """The question answered in a sentence, and the four numbers behind it."""
-    judged = [b for b in analysis.benchmarks if b.verdict is not None and b.meta.role != "sweep"]
     warnings = "".join(f'<p class="warning">{escape(text)}</p>' for text in find_warnings(analysis))
+    judged = judged_benchmarks(analysis)
     if not judged:
         return warnings
-    counts = count_regimes(judged)
-    parts = [f"{_REGIME_WORDS[name]} on {counts[name]}" for name in _REGIME_WORDS if name in counts]
+    lead = answer_in_words(analysis)
     k = boundary_k(min(b.meta.num_samples for b in judged))
-    lead = (
-        f"Of {len(judged)} benchmarks, " + "; ".join(parts) + ". "
-        f"The boundary is pass@{k}: the share of problems solved at least once in {k} samples."
-    )
     trained = [b for b in judged if b.meta.role == "trained"]
     unseen = [b for b in judged if b.meta.role == "held_out_task"]
     tiles = [
@@ -81,10 +67,10 @@ def _tile(headline: Headline | None, *, name: str) -> str:
 
 
 def regime_section(benchmarks: Sequence[BenchmarkAnalysis]) -> str:
-    """One row of evidence per benchmark, and the rule; a table for each number of samples."""
+    """One row of evidence per benchmark; a table for each number of samples."""
     ks = sorted({b.boundary_k for b in benchmarks})
     tables = [_regime_table([b for b in benchmarks if b.boundary_k == k], k=k) for k in ks]
-    return "".join(tables) + _REGIME_NOTES if any(tables) else ""
+    return "".join(tables)
 
 
 def _regime_table(benchmarks: Sequence[BenchmarkAnalysis], *, k: int) -> str:

@@ -10,10 +10,21 @@ import numpy as np
 from scipy import stats
 
 from prorl_nemo.evaluation.boundary import BenchmarkAnalysis, BoundaryAnalysis, ModelCurve
+from prorl_nemo.evaluation.regimes import Regime, boundary_k
 from prorl_nemo.evaluation.transitions import Crossing
 
 # Cut-off responses from here on make pass@k a lower bound worth a warning.
 TRUNCATION_WARNING = 0.2
+
+
+_REGIME_WORDS: dict[Regime, str] = {
+    "sustained": "the boundary widened and kept widening to the end",
+    "plateau": "the boundary widened, with no later gain shown",
+    "widened": "the boundary widened",
+    "diminish": "the boundary shrank",
+    "sharpened": "pass@1 rose, the boundary was not shown to move",
+    "none": "no change was shown",
+}
 
 
 @dataclass(frozen=True)
@@ -53,9 +64,30 @@ def make_headline(benchmarks: Sequence[BenchmarkAnalysis], *, k: int) -> Headlin
     )
 
 
-def count_regimes(benchmarks: Sequence[BenchmarkAnalysis]) -> dict[str, int]:
+def count_regimes(benchmarks: Sequence[BenchmarkAnalysis]) -> dict[Regime, int]:
     """How many benchmarks are in each regime."""
     return dict(Counter(b.verdict.regime for b in benchmarks if b.verdict is not None))
+
+
+def judged_benchmarks(analysis: BoundaryAnalysis) -> list[BenchmarkAnalysis]:
+    """Benchmarks with two models or more, sweeps left out: they repeat one task."""
+    return [b for b in analysis.benchmarks if b.verdict is not None and b.meta.role != "sweep"]
+
+
+def answer_in_words(analysis: BoundaryAnalysis) -> str:
+    """Did the boundary move? One or two sentences; empty with nothing to compare."""
+    judged = judged_benchmarks(analysis)
+    if not judged:
+        return ""
+    counts = count_regimes(judged)
+    parts = [
+        f"{words} on {counts[name]}" for name, words in _REGIME_WORDS.items() if name in counts
+    ]
+    k = boundary_k(min(b.meta.num_samples for b in judged))
+    return (
+        f"Of {len(judged)} benchmark{'s' * (len(judged) != 1)}, {'; '.join(parts)}. "
+        f"The boundary is pass@{k}: the share of problems solved at least once in {k} samples."
+    )
 
 
 def find_warnings(analysis: BoundaryAnalysis) -> list[str]:
