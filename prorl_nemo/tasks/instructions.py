@@ -8,6 +8,7 @@ from typing import Literal
 from prorl_nemo.tasks.base import Problem, Score
 from prorl_nemo.tasks.constraints import Constraint, make_constraint
 from prorl_nemo.tasks.final_answer import text_after_reasoning
+from prorl_nemo.tasks.optional_library import require_optional
 
 MAX_TEXT_CHARS = 200_000
 """More than the longest response of the recipe: 16k tokens are about 80k characters."""
@@ -29,6 +30,7 @@ class InstructionTask:
         self, name: str, problems: Sequence[Problem], *, reward_mode: RewardMode = "fraction"
     ) -> None:
         """ValueError, naming the problem, if a constraint of one can't be checked."""
+        require_optional("nltk", "langdetect")
         self.name = name
         self._problems = problems
         self._reward_mode = reward_mode
@@ -50,7 +52,10 @@ class InstructionTask:
             return Score(0.0, "truncated_reasoning")
         if len(text) > MAX_TEXT_CHARS:
             return Score(0.0, "response_too_long")
-        num_followed = sum(constraint.is_followed(text) for constraint in constraints)
+        try:
+            num_followed = sum(constraint.is_followed(text) for constraint in constraints)
+        except Exception:  # NLTK and langdetect promise nothing about text like this
+            return Score(0.0, "verifier_error")
         if self._reward_mode == "strict":
             return Score(float(num_followed == len(constraints)))
         return Score(num_followed / len(constraints))

@@ -9,6 +9,7 @@ from prorl_nemo.tasks.base import Problem, Score
 from prorl_nemo.tasks.exact_numbers import RELATIVE_TOLERANCE
 from prorl_nemo.tasks.final_answer import last_boxed_answers, text_after_reasoning
 from prorl_nemo.tasks.math_notation import canonical_answer, split_elements
+from prorl_nemo.tasks.optional_library import require_optional
 from prorl_nemo.tasks.timed_equality import answers_agree_in_time
 
 DEFAULT_TIME_LIMIT_SECONDS = 5.0
@@ -30,6 +31,7 @@ class MathTask:
         *,
         time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
     ) -> None:
+        require_optional("math_verify")
         self.name = name
         self._problems = problems
         self._time_limit_seconds = time_limit_seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 
@@ -11,6 +12,18 @@ def import_optional(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(
-            f"{module} is not installed: it comes with `pip install prorl_nemo[domains]`"
-        ) from error
+        raise ValueError(_advice(module)) from error
+
+
+def require_optional(*modules: str) -> None:
+    """ValueError, as of `import_optional`, for the first module that is not installed.
+
+    A task asks when it is made: a score that can't import its verifier would be a silent 0.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise ValueError(_advice(module))
+
+
+def _advice(module: str) -> str:
+    return f"{module} is not installed: it comes with `pip install prorl_nemo[domains]`"

@@ -20,6 +20,7 @@ from prorl_nemo.tasks.math import (
     score_candidates,
 )
 from prorl_nemo.tasks.math_notation import canonical_answer, split_unit, unwrap_text_commands
+from prorl_nemo.tasks.optional_library import require_optional
 from prorl_nemo.tasks.units import is_known_unit, parse_unit
 
 DEFAULT_RELATIVE_TOLERANCE = Fraction(1, 1000)
@@ -52,6 +53,7 @@ class StemTask:
         relative_tolerance: Fraction = DEFAULT_RELATIVE_TOLERANCE,
         time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
     ) -> None:
+        require_optional("math_verify")
         self.name = name
         self._problems = problems
         self._relative_tolerance = relative_tolerance
@@ -136,7 +138,5 @@ def _is_choice(letter: str, answer: str, metadata: Mapping[str, object]) -> bool
 
 def _are_same_formula(reference: str, answer: str) -> bool:
     """H2O and H_2O, which in mathematics would be a product and an indexed variable."""
-    expected, found = (
-        re.sub(r"[_{}]", "", canonical_answer(text)) for text in (reference, answer)
-    )
+    expected, found = (re.sub(r"[_{}]", "", canonical_answer(text)) for text in (reference, answer))
     return expected == found and _FORMULA.fullmatch(expected) is not None
