@@ -87,7 +87,5 @@ def _compute_advantages(
     compute = (
         compute_grpo_advantages if estimator.name == "grpo" else compute_leave_one_out_advantages
     )
-    per_response = compute(
-        rewards, group_ids=group_ids, normalize_std=estimator.normalize_rewards
-    )
+    per_response = compute(rewards, group_ids=group_ids, normalize_std=estimator.normalize_rewards)
     return per_response.unsqueeze(-1).expand(token_mask.shape)

@@ -68,7 +68,9 @@ class CheckpointStore:
         """Where the weights of a pin are; raises DamagedDirectoryError if they changed."""
         directory = self.root / "pins" / event.pin
         if verify_directory(directory) != event.pin_hash:
-            raise DamagedDirectoryError(f"{directory}: not the reference that step {event.step} pinned")
+            raise DamagedDirectoryError(
+                f"{directory}: not the reference that step {event.step} pinned"
+            )
         return directory / POLICY
 
     def restore(self, engine: Engine, directory: Path, state: TrainState) -> None:
@@ -114,5 +116,3 @@ def _save_policy(engine: Engine, directory: Path, *, weights_only: bool) -> None
     policy = directory / POLICY
     policy.mkdir()
     engine.save(policy, weights_only=weights_only)
-
-

@@ -157,7 +157,7 @@ class OptimizerConfig(Section):
 
 class PolicyConfig(Section):
     model_name: str
-    """Hugging Face directory or hub name; ``tiny`` makes a model from scratch (prorl.tiny_model)."""
+    """Hugging Face directory or hub name; ``tiny`` makes a model (prorl.tiny_model)."""
     tokenizer: TokenizerConfig
     precision: Literal["float32", "bfloat16"]
     device: Literal["cpu", "cuda", "auto"]

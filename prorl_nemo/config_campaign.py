@@ -23,7 +23,6 @@ from prorl_nemo.config import (
     TaskConfig,
 )
 
-
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -52,6 +51,8 @@ class EvaluationConfig(Section):
     """Responses per problem; pass@k is reported for k up to this."""
     temperature: PositiveFloat
     top_p: Share
+    max_new_tokens: Positive
+    """Response limit in tokens."""
     seed: NonNegative
     intermediate_step: NonNegative
     """Step of the intermediate model; 0 leaves it out."""

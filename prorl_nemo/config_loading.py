@@ -38,6 +38,14 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     return config
 
 
+def override_config(config: Config, overrides: Sequence[str]) -> Config:
+    """A checked configuration with overrides on top; raises ConfigError."""
+    tree = OmegaConf.create(config.model_dump(mode="json"))
+    for override in overrides:
+        _apply_override(tree, override)
+    return validate_config(tree)
+
+
 def config_of_run(config: Config, index: int) -> Config:
     """The configuration in force during run ``index`` of the schedule."""
     run = config.prorl.schedule[index]
@@ -134,9 +142,10 @@ def _apply_override(tree: DictConfig, override: str) -> None:
 
 def _parse_value(text: str) -> Any:
     try:
-        return OmegaConf.create(f"value: {text}" if text.strip() else "value: ''")._get_node("value")
+        wrapped = OmegaConf.from_dotlist([f"value={text}"])
     except (yaml.YAMLError, OmegaConfBaseException):
         return text
+    return wrapped._get_node("value")  # a node, so that interpolations stay as they are
 
 
 def _require_existing(tree: DictConfig, key: str, where: str) -> None:

@@ -35,7 +35,10 @@ class ProgressDisplay:
         self._rows: list[tuple[str, ...]] = []
         self._seconds: list[float] = []
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=self._console
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            console=self._console,
         )
         self._steps = self._bar.add_task("steps", total=total_steps)
         self._live: Live | None = None

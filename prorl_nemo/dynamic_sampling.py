@@ -174,9 +174,7 @@ def _count(batches: list[RolloutBatch]) -> int:
     return sum(batch.num_groups for batch in batches)
 
 
-def _shortfall(
-    rollouts: RolloutBatch | None, *, num_groups: int, num_generated: int
-) -> str | None:
+def _shortfall(rollouts: RolloutBatch | None, *, num_groups: int, num_generated: int) -> str | None:
     found = rollouts.num_groups if rollouts is not None else 0
     if found == num_groups:
         return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prorl_nemo.atomic_directory import MANIFEST, verify_directory, write_directory, write_text
+from prorl_nemo.campaign_tasks import make_reward_pool, problems_of
 from prorl_nemo.checkpointing import POLICY
 from prorl_nemo.config_campaign import Config, EvaluationTaskConfig
 from prorl_nemo.engines.local.build import base_model_path
@@ -15,7 +16,6 @@ from prorl_nemo.evaluation.local_sampler import LocalSampler
 from prorl_nemo.evaluation.report import write_report
 from prorl_nemo.evaluation.sample_files import SampleMeta
 from prorl_nemo.evaluation.sampling import sample_benchmark
-from prorl_nemo.campaign_tasks import make_reward_pool, problems_of
 from prorl_nemo.run_directory import DONE_FILE
 from prorl_nemo.tasks.registry import make_task
 
@@ -116,6 +116,6 @@ def make_meta(config: Config, model: EvaluatedModel, entry: EvaluationTaskConfig
         num_samples=evaluation.num_samples,
         temperature=evaluation.temperature,
         top_p=evaluation.top_p,
-        max_new_tokens=config.policy.generation.max_new_tokens,
+        max_new_tokens=evaluation.max_new_tokens,
         seed=evaluation.seed,
     )

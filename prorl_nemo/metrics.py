@@ -7,14 +7,12 @@ checkpoint are cut off, so that every step stands there once.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from prorl_nemo.atomic_directory import write_text
+from prorl_nemo.run_history import METRICS_FILE, read_metrics
 from prorl_nemo.step_record import StepRecord
-
-METRICS_FILE = "metrics.jsonl"
 
 
 class MetricsWriter(Protocol):
@@ -47,16 +45,16 @@ class TensorBoardWriter:
         # Importing tensorboard takes seconds; only a run that trains pays for it.
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer = SummaryWriter(  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(
             str(root / "tensorboard"), purge_step=completed_steps + 1
         )
 
     def write(self, record: StepRecord) -> None:
         for name, value in flatten_scalars(record).items():
-            self._writer.add_scalar(name, value, record.step)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, record.step)
 
     def close(self) -> None:
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 class WandbWriter:
@@ -87,12 +85,3 @@ def flatten_scalars(record: StepRecord) -> dict[str, float]:
         elif isinstance(value, int | float):
             scalars[f"train/{key}"] = float(value)
     return scalars
-
-
-def read_metrics(root: Path) -> Sequence[dict[str, Any]]:
-    """The rows of ``metrics.jsonl``; a last line torn by a crash is left out."""
-    path = root / METRICS_FILE
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]

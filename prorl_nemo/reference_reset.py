@@ -48,9 +48,7 @@ class ResetController:
 
     config: ResetConfig
 
-    def decide(
-        self, state: ResetState, seen: Observation
-    ) -> tuple[ResetState, ResetReason | None]:
+    def decide(self, state: ResetState, seen: Observation) -> tuple[ResetState, ResetReason | None]:
         """The state after ``seen``, and why to reset now (None: don't).
 
         A reset asked for by hand or by the schedule ignores the minimum gap; a request is

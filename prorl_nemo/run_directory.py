@@ -51,6 +51,19 @@ def load_frozen_config(root: Path) -> Config:
     return Config.model_validate(json.loads(path.read_text(encoding="utf-8"))["config"])
 
 
+def is_running(root: Path) -> bool:
+    """Whether a process owns the run directory now."""
+    path = root / LOCK_FILE
+    if not path.exists():
+        return False
+    with path.open("r") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _freeze(root: Path, config: Config, *, allow_config_change: bool) -> None:
     path = root / CONFIG_FILE
     current = {"config": config.model_dump(mode="json"), "model": identify_model(config)}

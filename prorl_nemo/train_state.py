@@ -41,8 +41,8 @@ class TrainState:
     step: int = 0
     run_index: int = -1  # no run has begun
     prompt_position: Mapping[str, int] = field(default_factory=dict)
-    sampler: SamplerState = SamplerState()
-    reset: ResetState = ResetState()
+    sampler: SamplerState = field(default_factory=SamplerState)
+    reset: ResetState = field(default_factory=ResetState)
     resets: tuple[ResetEvent, ...] = ()
     best_score: float | None = None
     best_step: int = 0

@@ -6,8 +6,14 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prorl_nemo.commands.config_arguments import add_config_arguments, find_config
+
+if TYPE_CHECKING:
+    from prorl_nemo.campaign import BuildEngine
+    from prorl_nemo.config_campaign import Config
+    from prorl_nemo.display import ProgressDisplay
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def choose_engine(config, root, display):  # type: ignore[no-untyped-def]  # types are deferred
+def choose_engine(config: Config, root: Path, display: ProgressDisplay) -> BuildEngine:
     """The engine that prorl.engine names; only here is there a choice."""
     if config.prorl.engine == "nemo":
         raise ValueError("prorl.engine: nemo is not part of this release yet")

@@ -29,8 +29,8 @@ def make_tasks(configs: Sequence[TaskConfig]) -> list[Task]:
 
 
 def _make_logic_task(config: TaskConfig) -> Task:
-    params = {"config": {}, "answer_format": "answer_tag", "stock_scorer": False, **config.params}
-    dataset_config: Any = params.pop("config")
+    params: dict[str, Any] = {"config": {}, "answer_format": "answer_tag", "stock_scorer": False, **config.params}
+    dataset_config = params.pop("config")
     unknown = params.keys() - {"answer_format", "stock_scorer"}
     if unknown:
         raise ValueError(f"{config.name}: params.{sorted(unknown)[0]}: no such key")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,6 @@ from prorl_nemo.config_campaign import Config
 from prorl_nemo.engines.local.forward import compute_logprobs_and_entropy, split_by_length
 from prorl_nemo.engines.local.generate import Response, SamplingSettings, sample_responses
 from prorl_nemo.engines.local.model import (
-    TextCodec,
     load_codec,
     load_policy,
     load_weights,
@@ -102,7 +101,7 @@ class LocalEngine:
     def train(self, batch: TrainBatch) -> TrainMetrics:
         size = self._config.policy.train_global_batch_size
         rows = torch.arange(len(batch.rollouts))
-        return mean_metrics([self._update(batch, part) for part in rows.split(size)])
+        return mean_metrics([self._update(batch, part) for part in torch.split(rows, size)])
 
     def refit(self) -> None:
         """Nothing to do: generation reads the policy's own weights."""
@@ -208,7 +207,7 @@ class LocalEngine:
             input_ids = self._padded_rows(rollouts, rows[part].tolist())
             curr_logprobs, _ = self._forward(self._policy, input_ids)
             result = self._objective(self._loss_inputs(batch, rows[part], curr_logprobs, counts))
-            result.loss.loss.backward()  # type: ignore[no-untyped-call]
+            result.loss.loss.backward()
             metrics = metrics.plus(result)
         learning_rate = self._optimizer.learning_rate
         grad_norm = self._optimizer.update(loss=metrics.loss)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-
 # Ended rows are taken out of the batch once this share of it, or less, is still alive.
 COMPACT_BELOW = 0.75
 
@@ -130,7 +129,8 @@ def _prefill(
         use_cache=True,
         logits_to_keep=1,
     )
-    return output.logits[:, -1].float()
+    logits: Tensor = output.logits[:, -1]
+    return logits.float()
 
 
 def _decode(
@@ -164,7 +164,10 @@ def _decode(
         if len(alive) <= COMPACT_BELOW * len(rows):
             _select_rows(cache, alive)
             rows, token, is_token, positions = (
-                rows[alive], token[alive], is_token[alive], positions[alive]
+                rows[alive],
+                token[alive],
+                is_token[alive],
+                positions[alive],
             )
         is_token = torch.nn.functional.pad(is_token, (0, 1), value=True)
         output = model(

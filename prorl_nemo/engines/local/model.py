@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -63,11 +64,12 @@ def load_policy(policy: PolicyConfig) -> PreTrainedModel:
     where = policy.model_name
     _require_weights(where)
     try:
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32)
     except (OSError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"policy.model_name: can't load {where}: {reason}") from None
-    return model.to(choose_device(policy.device)).eval()
+    nn.Module.to(model, choose_device(policy.device))
+    return model.eval()
 
 
 def load_codec(policy: PolicyConfig, model: PreTrainedModel) -> TextCodec:

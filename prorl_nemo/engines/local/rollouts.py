@@ -55,9 +55,7 @@ def summarize_validation(
     rewards: dict[str, list[float]] = {}
     flat = [response for group in responses for response in group]
     names = [
-        problem.task
-        for problem, group in zip(problems, responses, strict=True)
-        for _ in group
+        problem.task for problem, group in zip(problems, responses, strict=True) for _ in group
     ]
     for name, score in zip(names, scores, strict=True):
         rewards.setdefault(name, []).append(score.reward)

@@ -89,7 +89,7 @@ def _warm_start(
         input_ids, labels = _worked_examples(examples.take(warm.batch_size), codec)
         loss = _answer_loss(model, input_ids, labels)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         progress(step, loss.item())

@@ -1,0 +1,45 @@
+# Two commands do everything on a fresh machine: `make train` and `make test`.
+# They make their own virtual environment in .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+# Test processes; each uses one thread.
+JOBS ?= 2
+PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: train test test-all check lint clean
+
+train: $(VENV)/.runtime  ## run the embedded campaign: train, evaluate, report
+	$(VENV)/bin/prorl train $(ARGS)
+
+test: $(VENV)/.dev  ## the test-suite, without what takes long or needs other installations
+	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not slurm" $(ARGS)
+
+test-all: $(VENV)/.dev  ## every test that this machine can run
+	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+check: lint test  ## all that CI checks
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	touch $@
+
+$(VENV)/.runtime: $(VENV)/.torch setup.cfg
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.torch setup.cfg
+	$(PIP) --editable '.[dev,domains]'
+	touch $@ $(VENV)/.runtime

@@ -1,0 +1,36 @@
+"""`prorl plan`: check a configuration and show the campaign it describes. Needs no torch."""
+
+from __future__ import annotations
+
+import argparse
+
+from prorl_nemo.commands.config_arguments import add_config_arguments, find_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from prorl_nemo.config_loading import config_of_run, load_config
+    from prorl_nemo.run_schedule import schedule_runs
+    from prorl_nemo.tasks.registry import make_tasks
+
+    config = load_config(find_config(arguments.config), arguments.overrides)
+    print(f"engine {config.prorl.engine}, model {config.policy.model_name}")
+    print(f"run directory {config.checkpointing.checkpoint_dir}")
+    for run in schedule_runs(config.prorl.schedule):
+        current = config_of_run(config, run.index)
+        grpo, generation = current.grpo, current.policy.generation
+        make_tasks(current.prorl.train_tasks)
+        tasks = ", ".join(f"{entry.name} x{entry.weight:g}" for entry in current.prorl.train_tasks)
+        print(
+            f"{run.name}: steps {run.start_step + 1}-{run.end_step}, "
+            f"{grpo.num_prompts_per_step} prompts x {grpo.num_generations_per_prompt} responses "
+            f"of up to {generation.max_new_tokens} tokens, "
+            f"{'reset at its start, ' if run.reset_at_start else ''}{tasks}"
+        )
+    make_tasks(config.prorl.validation.tasks)
+    make_tasks(config.prorl.evaluation.tasks)
+    print("the configuration is sound")
+    return 0
