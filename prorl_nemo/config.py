@@ -237,9 +237,10 @@ class TaskConfig(Section):
     """Which task: reasoning_gym/<data set>, or a domain of ``prorl_nemo.tasks.registry``."""
     weight: PositiveFloat
     """Share of the prompts, relative to the other tasks."""
-    num_problems: Positive
-    """Size of the data set."""
+    num_problems: Positive | None
+    """Size of the data set, or how many problems to take from a file; null: all of the file."""
     seed: NonNegative
-    """Seed of the data set; item i has seed + i, so keep seeds further apart than sizes."""
+    """Reasoning Gym: item i has seed + i, so keep seeds further apart than sizes. Files: which
+    problems are taken."""
     params: dict[str, object]
-    """Settings of the data set, passed to it."""
+    """Settings of the task: see ``prorl_nemo.tasks.registry``."""

@@ -89,10 +89,11 @@ def evaluate_model(config: Config, root: Path, model: EvaluatedModel, *, say: Sa
     tasks = [make_task(entry) for entry in evaluation.tasks]
     with make_reward_pool(config, tasks) as pool:
         for task, entry in zip(tasks, evaluation.tasks, strict=True):
+            problems = problems_of(task)
             sample_benchmark(
                 root / "evaluation" / model.name / f"{entry.name}.jsonl",
-                make_meta(config, model, entry),
-                problems_of(task),
+                make_meta(config, model, entry, num_problems=len(problems)),
+                problems,
                 sampler=sampler,
                 scorer=pool,
                 progress=lambda done, total: None,
@@ -100,7 +101,9 @@ def evaluate_model(config: Config, root: Path, model: EvaluatedModel, *, say: Sa
             say(f"evaluated {model.name} on {entry.name}")
 
 
-def make_meta(config: Config, model: EvaluatedModel, entry: EvaluationTaskConfig) -> SampleMeta:
+def make_meta(
+    config: Config, model: EvaluatedModel, entry: EvaluationTaskConfig, *, num_problems: int
+) -> SampleMeta:
     """The settings that the samples of ``model`` on ``entry`` are made with."""
     evaluation = config.prorl.evaluation
     return SampleMeta(
@@ -112,7 +115,7 @@ def make_meta(config: Config, model: EvaluatedModel, entry: EvaluationTaskConfig
         role=entry.role,
         sweep_value=entry.sweep_value,
         sweep_group=entry.sweep_group,
-        num_problems=entry.num_problems,
+        num_problems=num_problems,
         num_samples=evaluation.num_samples,
         temperature=evaluation.temperature,
         top_p=evaluation.top_p,
