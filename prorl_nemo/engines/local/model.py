@@ -69,7 +69,8 @@ def load_policy(policy: PolicyConfig) -> PreTrainedModel:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"policy.model_name: can't load {where}: {reason}") from None
     nn.Module.to(model, choose_device(policy.device))
-    return model.eval()
+    model.eval()
+    return model
 
 
 def load_codec(policy: PolicyConfig, model: PreTrainedModel) -> TextCodec:
