@@ -16,6 +16,7 @@ from prorl_nemo.evaluation.boundary import analyze
 from prorl_nemo.evaluation.report import write_report
 from prorl_nemo.evaluation.sample_files import SampleChunk, append_chunk, read_meta, write_meta
 from prorl_nemo.evaluation.samples import SampleSet, read_samples
+from prorl_nemo.evaluation.summary import answer_in_words
 from tests.support.synthetic_run import BENCHMARKS, write_synthetic_run
 
 
@@ -153,3 +154,12 @@ def test_a_single_sample_and_a_single_problem_work(tmp_path: Path) -> None:
 def test_a_silly_threshold_is_an_error(run: Path) -> None:
     with pytest.raises(ValueError, match=r"threshold must lie in \(0, 1\]"):
         analyze([run], threshold=0.0)
+
+
+def test_the_answer_in_words(run: Path) -> None:
+    words = answer_in_words(analyze([run]))
+    assert words.startswith("Of 3 benchmarks, ")
+    assert "kept widening to the end on " in words
+    assert "The boundary is pass@16" in words
+    alone = analyze([run / "evaluation" / "base"])
+    assert answer_in_words(alone) == ""
