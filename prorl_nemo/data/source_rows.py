@@ -66,16 +66,24 @@ def convert_eurus_code(row: Row) -> Problem | SkippedRow:
 
 
 def convert_scp(row: Row) -> Problem | SkippedRow:
-    """Rows whose published model answers agree with the source and whose answer is short."""
+    """Rows that a published model solution agrees with, and whose answer is short.
+
+    The answer is the box of the source's solution, the solution itself if short, or the box
+    of a model solution that agrees with it.
+    """
     problem, solution = _text(row, "problem"), _text(row, "matched_solution").strip()
-    flags = [
-        row.get("is_o1_solution_same_with_matched_solution"),
-        row.get("is_qwq_solution_same_with_matched_solution"),
+    agreeing = [
+        _text(row, f"{model}_solution")
+        for model in ("o1", "qwq")
+        if _flag(row, f"is_{model}_solution_same_with_matched_solution")
     ]
-    if not any(flag is True for flag in flags):
+    if not problem.strip():
+        return SkippedRow("no problem")
+    if not agreeing:
         return SkippedRow("no model solution agrees with the source")
-    answer = last_boxed_answer(solution) or solution
-    if not answer or len(answer) > MAX_REFERENCE_CHARS or "\n" in answer:
+    candidates = [last_boxed_answer(solution), solution, *map(last_boxed_answer, agreeing)]
+    answer = next(filter(_is_short, candidates), None)
+    if answer is None:
         return SkippedRow("no short answer")
     return _boxed_problem("stem", problem, answer)
 
@@ -111,6 +119,17 @@ def _text(row: Row, column: str) -> str:
         raise ValueError(f"lacks the column {column!r}; it has {', '.join(sorted(row))}")
     value = row[column]
     return "" if value is None else str(value)
+
+
+def _flag(row: Row, column: str) -> bool:
+    value = row.get(column)
+    if column not in row or not isinstance(value, bool | None):
+        raise ValueError(f"{column} must be true, false or null")
+    return value is True
+
+
+def _is_short(answer: str | None) -> bool:
+    return bool(answer) and len(answer or "") <= MAX_REFERENCE_CHARS and "\n" not in (answer or "")
 
 
 def _mapping(row: Row, column: str) -> Row:

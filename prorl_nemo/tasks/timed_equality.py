@@ -78,6 +78,7 @@ class _ChildVerifier:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
 
     def answers_agree(
         self, reference: str, answer: str, relative_tolerance: Fraction, seconds: float
@@ -99,11 +100,14 @@ class _ChildVerifier:
         return reply == b"true\n"
 
     def _running_process(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
+        # After a fork the child is the other process's: two can't share its pipes.
+        is_ours = self._owner == os.getpid()
+        if self._process is None or not is_ours or self._process.poll() is not None:
             command = [sys.executable, "-m", "prorl_nemo.tasks.timed_equality"]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
             )
+            self._owner = os.getpid()
             ready = self._read_line(CHILD_START_SECONDS)
             if ready != b"ready\n":
                 raise RuntimeError("the verifier's child process did not start")

@@ -69,6 +69,8 @@ def test_scp_row() -> None:
         "domain": "Physics",
         "problem": "How far?",
         "matched_solution": r"By Newton, \boxed{5\text{ km}}",
+        "o1_solution": r"I find \boxed{5000\text{ m}}",
+        "qwq_solution": r"I find \boxed{7}",
         "is_o1_solution_same_with_matched_solution": True,
         "is_qwq_solution_same_with_matched_solution": False,
     }
@@ -79,9 +81,14 @@ def test_scp_row() -> None:
     assert isinstance(short, Problem)
     assert short.answer == "5 km"
     long = {**row, "matched_solution": "Because\nof Newton"}
-    assert convert_scp(long) == SkippedRow("no short answer")
+    from_model = convert_scp(long)
+    assert isinstance(from_model, Problem)
+    assert from_model.answer == r"5000\text{ m}"
+    assert convert_scp({**long, "o1_solution": "I can't tell"}) == SkippedRow("no short answer")
     unsure = {**row, "is_o1_solution_same_with_matched_solution": False}
     assert convert_scp(unsure) == SkippedRow("no model solution agrees with the source")
+    with pytest.raises(ValueError, match="is_o1_solution_same_with_matched_solution must be"):
+        convert_scp({"problem": "p", "matched_solution": "s", "o1_solution": ""})
 
 
 def test_nemotron_row() -> None:
