@@ -126,7 +126,10 @@ class Sandbox:
                     ),
                     *command,
                 ]
-            process = _start(command, pass_fds=(seccomp_fd,))
+            try:
+                process = _start(command, pass_fds=(seccomp_fd,))
+            except OSError as error:  # no such program, or not for the sandbox user
+                return None, str(error)
         session = SandboxSession(
             process,
             nonce=secrets.token_hex(8),

@@ -126,6 +126,6 @@ def _bubblewrap_problem() -> str:
 
 
 def _explain(error: str) -> str:
-    if re.search(r"namespace|uid map|Operation not permitted|Permission denied", error):
+    if re.search(r"namespace|uid map|Operation not permitted", error):
         return f"{error}; {NO_NAMESPACES}"
     return error

@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hostile_programs import FINDABLE_WITHOUT_A_SANDBOX, FUNCTION_PROGRAMS, STDIN_PROGRAMS
+from grader_attacks import FINDABLE_WITHOUT_A_SANDBOX, FUNCTION_PROGRAMS, GRADER_ATTACKS
+from machine_attacks import MACHINE_ATTACKS
 
 from prorl_nemo.tasks.base import Problem, Score
 from prorl_nemo.tasks.code import CodeTask
 from prorl_nemo.tasks.sandbox import Sandbox, SandboxLimits
 from prorl_nemo.tasks.sandbox_probe import check_sandbox
 
+STDIN_PROGRAMS = {**MACHINE_ATTACKS, **GRADER_ATTACKS}
 STATUS = check_sandbox()
 pytestmark = pytest.mark.skipif(not STATUS.is_usable, reason=STATUS.message)
 
@@ -33,7 +35,7 @@ FUNCTION_TESTS = {"fn_name": "answer", "inputs": [["a"], ["b"]], "outputs": [ANS
 
 @pytest.fixture(scope="module")
 def task() -> Iterator[CodeTask]:
-    """The task, on a machine where the answer lies in a file, a command line and behind a socket."""
+    """The task; the answer lies in a file, on a command line and behind a socket."""
     with socket.socket(socket.AF_UNIX) as listener, answer_file(), answer_on_a_command_line():
         listener.bind("\0prorl-answers")
         listener.listen()
