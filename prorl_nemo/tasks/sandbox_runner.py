@@ -100,7 +100,8 @@ def run_forked(
         os.dup2(output, output_fd)
         os.closerange(max(RESULT_FD, output_fd + 1), 1024)
         if cpu_seconds is not None:
-            resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds) + 1,) * 2)
+            # Well above what is left: the kernel's two clocks differ by some milliseconds.
+            resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds + 0.5) + 1,) * 2)
         action()
     _, wait_status, usage = os.wait4(pid, 0)
     kill_every_other_process()
