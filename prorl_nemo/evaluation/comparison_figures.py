@@ -16,7 +16,7 @@ from prorl_nemo.evaluation.drawing import (
     render,
     set_title,
 )
-from prorl_nemo.evaluation.figures import set_k_axis, slug
+from prorl_nemo.evaluation.figures import probability_top, set_k_axis, slug
 from prorl_nemo.evaluation.gains import GainCorrelation
 from prorl_nemo.evaluation.palette import INK, MUTED, ModelStyle
 
@@ -103,7 +103,8 @@ def _sweep_picture(
         words.append(
             f"{style.label} {means[0]:.3f} at {values[0]:g}, {means[-1]:.3f} at {values[-1]:g}"
         )
-    axes.set_ylim(-0.02, 1.02)
+    top = probability_top(max(float(row[4]) for row in rows))
+    axes.set_ylim(-0.02 * top, 1.02 * top)
     axes.set_xticks(sorted({float(row[1]) for row in rows}))
     axes.set_xlabel(name)
     axes.set_ylabel(f"pass@{k}")

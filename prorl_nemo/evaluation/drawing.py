@@ -74,7 +74,7 @@ def new_chart(*, width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, 
         # as fast.
         figure = Figure(figsize=(width, height))
         figure.subplots_adjust(
-            left=0.56 / width, right=1 - 0.12 / width, bottom=0.44 / height, top=1 - 0.3 / height
+            left=0.64 / width, right=1 - 0.12 / width, bottom=0.44 / height, top=1 - 0.3 / height
         )
         return figure, figure.add_subplot()
 

@@ -37,7 +37,8 @@ def curve_picture(benchmark: BenchmarkAnalysis, styles: Mapping[str, ModelStyle]
         words.append(f"{style.label} {_ends_in_words(curve.pass_at_k)}")
     num_samples = benchmark.meta.num_samples
     set_k_axis(axes, num_samples=num_samples)
-    axes.set_ylim(-0.02, 1.02)
+    top = probability_top(max(float(c.pass_at_k.high.max()) for c in benchmark.curves))
+    axes.set_ylim(-0.02 * top, 1.02 * top)
     axes.set_ylabel("pass@k")
     set_title(axes, benchmark.meta.benchmark)
     label_line_ends(axes, ends)
@@ -54,6 +55,11 @@ def curve_picture(benchmark: BenchmarkAnalysis, styles: Mapping[str, ModelStyle]
         header=("model", "k", "pass_at_k", "low", "high", "num_problems", "num_samples"),
         rows=[row for curve in benchmark.curves for row in _curve_rows(curve)],
     )
+
+
+def probability_top(highest: float) -> float:
+    """Upper end of an axis of probabilities: 1, or less where all values are small."""
+    return next(top for top in (0.1, 0.2, 0.5, 1.0) if highest <= 0.95 * top or top == 1.0)
 
 
 def set_k_axis(axes: Axes, *, num_samples: int) -> None:

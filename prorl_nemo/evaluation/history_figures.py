@@ -161,8 +161,9 @@ def _mark_resets(axes: Axes, history: History) -> None:
 
 
 def _caption(history: History, chart: _Chart) -> str:
-    count = max(len(history.series(column)[0]) for column, _, _ in chart.columns)
-    text = f"{count} values over {len(history.steps)} steps."
+    steps = max((history.series(column)[0] for column, _, _ in chart.columns), key=len)
+    count = len(steps)
+    text = f"{count} values, steps {steps[0]} to {steps[-1]}."
     if count >= _MIN_SMOOTHED:
         text += " Pale: every step; strong: running mean over a twentieth of the run."
     if chart.name == "generations" and history.has("num_groups_generated"):

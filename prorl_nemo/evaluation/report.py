@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from prorl_nemo.evaluation.comparison_figures import crossing_picture, gain_pict
 from prorl_nemo.evaluation.corpus_index import CorpusIndex
 from prorl_nemo.evaluation.creativity import CreativityAnalysis, analyze_creativity
 from prorl_nemo.evaluation.creativity_section import creativity_picture, creativity_table
-from prorl_nemo.evaluation.drawing import Picture
+from prorl_nemo.evaluation.drawing import Cell, Picture
 from prorl_nemo.evaluation.figures import curve_picture
 from prorl_nemo.evaluation.history import History, read_history
 from prorl_nemo.evaluation.history_figures import history_pictures
@@ -32,6 +33,7 @@ from prorl_nemo.evaluation.sections import (
     unseen_section,
 )
 from prorl_nemo.evaluation.summary import analysis_to_json
+from prorl_nemo.evaluation.tables import make_tables
 
 
 def write_report(run_dir: Path, *, corpus: CorpusIndex | None = None) -> Path:
@@ -88,9 +90,12 @@ def write_analysis_report(
     directory = output_dir / "report"
     directory.mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        _write_picture(directory, picture)
+        _write_atomically(directory / f"{picture.name}.png", picture.png)
+        _write_csv(directory / f"{picture.name}.csv", picture.header, picture.rows)
     if analysis is not None:
         _write_json(directory / "analysis.json", analysis_to_json(analysis))
+        for table in make_tables(analysis):
+            _write_csv(directory / f"{table.name}.csv", table.header, table.rows)
     if creativity is not None:
         _write_json(directory / "creativity.json", asdict(creativity))
     path = output_dir / "report.html"
@@ -153,13 +158,12 @@ def _write_json(path: Path, value: dict[str, object]) -> None:
     _write_atomically(path, (json.dumps(value, indent=1) + "\n").encode("utf-8"))
 
 
-def _write_picture(directory: Path, picture: Picture) -> None:
-    _write_atomically(directory / f"{picture.name}.png", picture.png)
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(picture.header)
-    writer.writerows(picture.rows)
-    _write_atomically(directory / f"{picture.name}.csv", text.getvalue().encode("utf-8"))
+    writer.writerow(header)
+    writer.writerows(rows)
+    _write_atomically(path, text.getvalue().encode("utf-8"))
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

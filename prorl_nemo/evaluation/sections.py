@@ -12,6 +12,7 @@ from prorl_nemo.evaluation.palette import ModelStyle
 from prorl_nemo.evaluation.paper import published
 from prorl_nemo.evaluation.regimes import PairedChange, boundary_k
 from prorl_nemo.evaluation.summary import (
+    TRUNCATION_WARNING,
     Headline,
     answer_in_words,
     find_warnings,
@@ -107,7 +108,11 @@ def _regime_table(benchmarks: Sequence[BenchmarkAnalysis], *, k: int) -> str:
 def _benchmark_cell(benchmark: BenchmarkAnalysis) -> str:
     meta = benchmark.meta
     size = f"{meta.num_problems} problems × {meta.num_samples}"
-    return f"{escape(meta.benchmark)}<br><small>{size}</small>"
+    cut_off = max(c.truncated_rate for c in benchmark.curves)
+    note = (
+        f"<br><small>up to {cut_off:.0%} cut off</small>" if cut_off >= TRUNCATION_WARNING else ""
+    )
+    return f"{escape(meta.benchmark)}<br><small>{size}</small>{note}"
 
 
 def _regime_label(regime: str) -> str:
