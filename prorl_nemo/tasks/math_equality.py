@@ -25,7 +25,7 @@ from prorl_nemo.tasks.math_notation import (
 from prorl_nemo.tasks.point_evaluation import compare_at_points
 from prorl_nemo.tasks.symbolic_equality import are_symbolically_equal
 
-MAX_UNORDERED_ELEMENTS = 50
+MAX_UNORDERED_ELEMENTS = 20
 _ASSIGNMENT = re.compile(r"([A-Za-z]|\\[a-z]+)(?:_\{?[0-9A-Za-z]\}?)?(?:\([a-z]\))?(?:=|\\in)")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 # Two letters may be a product of variables; in \text they are a word.
@@ -53,7 +53,8 @@ def compare_exactly(
     expected, found = _bare_value(reference), _bare_value(answer)
     if not expected or not found:
         return False
-    if _has_assignment(expected) != _has_assignment(found):
+    if "=" not in expected or "=" not in found:
+        # x = 5 and 5; but of two equations neither loses a side
         expected, found = _without_assignment(expected), _without_assignment(found)
     pattern = _TEXT_WORDS if "\\text" in reference else _WORDS
     if pattern.fullmatch(expected) and pattern.fullmatch(found):
@@ -159,9 +160,6 @@ def _all_agree(verdicts: list[bool | None]) -> bool | None:
     return None if None in verdicts else True
 
 
-def _has_assignment(text: str) -> bool:
-    return _ASSIGNMENT.match(text) is not None
-
-
 def _without_assignment(text: str) -> str:
-    return _ASSIGNMENT.sub("", text, count=1)
+    match = _ASSIGNMENT.match(text)
+    return text[match.end() :] if match else text

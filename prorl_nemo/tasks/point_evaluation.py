@@ -68,11 +68,13 @@ def compare_at_points(reference: str, answer: str, *, relative_tolerance: Fracti
 
 
 def _agree_at(reference: str, answer: str, sign: int, tolerance: Any) -> bool:
-    expected = _Evaluator(reference, sign).evaluate()
-    found = _Evaluator(answer, sign).evaluate()
-    if expected == found:
+    sides = _Evaluator(reference, sign), _Evaluator(answer, sign)
+    expected, found = (side.evaluate() for side in sides)
+    if expected == found or abs(expected - found) <= tolerance * abs(expected):
         return True
-    return bool(abs(expected - found) <= tolerance * abs(expected))
+    if sides[0].has_variables != sides[1].has_variables:
+        raise _UndecidedError  # 35 and 35 cm
+    return False
 
 
 class _Evaluator:
@@ -85,6 +87,7 @@ class _Evaluator:
         self._sign = sign
         self._context = _get_context()
         self._largest_term = self._context.zero
+        self.has_variables = any(kind == "variable" for kind, _ in self._tokens)
 
     def evaluate(self) -> Any:
         """The value; undecided if it is not finite or all its digits may have cancelled."""

@@ -73,7 +73,8 @@ def _agree(expected: Any, found: Any, tolerance: float) -> bool:
     if _are_of_different_kinds(expected, found) or not _verify(expected, found):
         return False
     if all(isinstance(side, sympy.Interval) for side in pair):
-        return _all_agree(expected.args[:2], found.args[:2], tolerance)
+        ends = (expected.start, expected.end), (found.start, found.end)
+        return _all_agree(*ends, tolerance)
     return _agree_at_a_point(expected, found, tolerance)
 
 

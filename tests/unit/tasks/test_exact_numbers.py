@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prorl_nemo.tasks.exact_numbers import (
@@ -76,6 +76,7 @@ def test_bases_belong_to_the_number() -> None:
     assert parse_based_number("x_1") is None
 
 
+@settings(deadline=None)
 @given(st.fractions(), st.fractions())
 def test_exact_numbers_agree_only_if_equal(a: Fraction, b: Fraction) -> None:
     assert numbers_agree(ExactNumber(a, False), ExactNumber(b, False)) == (a == b)

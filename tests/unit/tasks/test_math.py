@@ -135,7 +135,7 @@ ENDLESS = r"9^{9^{9^{9}}}"
 def test_an_endless_answer_times_out_on_the_main_thread() -> None:
     started = time.monotonic()
     assert TASK.score(make_problem("1"), f"\\boxed{{{ENDLESS}}}") == Score(0.0, "timeout")
-    assert time.monotonic() - started < 5.0
+    assert time.monotonic() - started < 15.0
 
 
 def test_an_endless_answer_times_out_in_a_thread_and_the_next_is_graded() -> None:

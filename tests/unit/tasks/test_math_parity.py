@@ -29,6 +29,13 @@ SAME = [
     (r"\frac{1}{3}", "0.333333", True),
     (r"1 \pm \sqrt{19}", r"1-\sqrt{19}", False),
     (r"\cot x", r"\frac{\cos x}{\sin x}", True),
+    ("35", "35 cm", True),
+    ("35", "35x", False),
+    ("a+b=c", "c=a+b", True),
+    ("x+1=3", "x+2=3", False),
+    (r"\mathbb{R}", r"(-\infty,\infty)", True),
+    ("x=3", "3", True),
+    (r"x \in \{1,2\}", "1,2", True),
     (r"\text{Navin}", r"\text{Evelyn}", False),
 ]
 LEAKS = [  # reference, answer, ours, math-verify's

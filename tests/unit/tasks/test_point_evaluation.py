@@ -65,6 +65,7 @@ def test_undecided(reference: str, answer: str) -> None:
     assert compare(reference, answer) is None
 
 
+@settings(deadline=None)
 @given(st.integers(-50, 50), st.integers(-50, 50), st.integers(1, 9))
 def test_expanded_products(a: int, b: int, k: int) -> None:
     product = f"({k}x{a:+d})(x{b:+d})"
