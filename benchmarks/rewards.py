@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -105,7 +106,8 @@ def measure_mixture() -> Rate:
         CodeTask("code", [], sandbox=Sandbox(limits)),
         MathTask("math", [], time_limit_seconds=1.0),
     ]
-    items = [mixed_item(index) for index in range(NUM_MIXED)]
+    generator = random.Random(0)
+    items = [mixed_item(index, generator) for index in range(NUM_MIXED)]
     with RewardPool(tasks, num_workers=2 * (os.cpu_count() or 1), timeout_seconds=10) as pool:
         rate = measure("mixture, 5% hostile", NUM_MIXED, lambda: check_mixture(pool, items))
         for name, value in pool.take_metrics().to_scalars().items():
@@ -120,16 +122,16 @@ def check_mixture(pool: RewardPool, items: Sequence[tuple[Problem, str]]) -> Non
         assert score.reward == (0.0 if problem.problem_id.startswith("hostile") else 1.0), problem
 
 
-def mixed_item(index: int) -> tuple[Problem, str]:
-    """The same item for the same index; every 20th is hostile, every 10th or so is code."""
-    is_hostile = index % round(1 / HOSTILE_SHARE) == 0
-    is_code = (index // 2) % round(1 / CODE_SHARE) == 0
+def mixed_item(index: int, generator: random.Random) -> tuple[Problem, str]:
+    """A program or a boxed answer, each hostile at the same rate."""
+    is_hostile = generator.random() < HOSTILE_SHARE
+    is_code = generator.random() < CODE_SHARE
     identity = f"{'hostile' if is_hostile else 'honest'}-{index}"
     if is_code:
-        program = HOSTILE_PROGRAMS[index // 20 % len(HOSTILE_PROGRAMS)] if is_hostile else PROGRAM
+        program = generator.choice(HOSTILE_PROGRAMS) if is_hostile else PROGRAM
         problem = code_problem(num_tests=3)
         return Problem(identity, "code", "", "", problem.metadata), fenced(program)
-    formula = HOSTILE_FORMULAS[index // 20 % len(HOSTILE_FORMULAS)] if is_hostile else str(index)
+    formula = generator.choice(HOSTILE_FORMULAS) if is_hostile else str(index)
     return Problem(identity, "math", "", str(index)), rf"Hence \boxed{{{formula}}}."
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from prorl_nemo.tasks.base import Problem, Score
 from prorl_nemo.tasks.code_grading import grade_program
 from prorl_nemo.tasks.code_languages import PYTHON, Language, get_language
-from prorl_nemo.tasks.code_tests import CodeTests, parse_tests
+from prorl_nemo.tasks.code_tests import CodeTests, StdinTests, parse_tests
 from prorl_nemo.tasks.final_answer import text_after_reasoning
 from prorl_nemo.tasks.sandbox import Sandbox
 from prorl_nemo.tasks.sandbox_probe import require_sandbox
@@ -35,8 +35,8 @@ class CodeTask:
         self.name = name
         self._problems = problems
         self._sandbox = sandbox or Sandbox()
-        for problem in problems:
-            read_problem(problem)
+        # Kept here, so that workers know languages that only this process has registered.
+        self._languages = {language.name: language for language, _ in map(read_problem, problems)}
         require_sandbox(self._sandbox)
 
     def __len__(self) -> int:
@@ -47,7 +47,9 @@ class CodeTask:
 
     def score(self, problem: Problem, response: str) -> Score:
         """Run the last program of ``response`` on every test of ``problem``."""
-        language, tests = read_problem(problem)
+        name = language_name(problem)
+        language = self._languages.get(name) or get_language(name)
+        tests = parse_tests(problem.metadata.get("tests"), where=problem.problem_id)
         text = text_after_reasoning(response)
         if text is None:
             return Score(0.0, "truncated_reasoning")
@@ -59,9 +61,15 @@ class CodeTask:
 
 def read_problem(problem: Problem) -> tuple[Language, CodeTests]:
     """The language and the tests of ``problem``; ValueError names the problem."""
-    language = get_language(str(problem.metadata.get("language", PYTHON.name)))
     tests = parse_tests(problem.metadata.get("tests"), where=problem.problem_id)
+    language = get_language(language_name(problem))
+    if language.run and not isinstance(tests, StdinTests):
+        raise ValueError(f"{problem.problem_id}: only Python functions can be called")
     return language, tests
+
+
+def language_name(problem: Problem) -> str:
+    return str(problem.metadata.get("language", PYTHON.name))
 
 
 def extract_program(text: str, language: Language) -> str | None:

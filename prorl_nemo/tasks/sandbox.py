@@ -45,7 +45,7 @@ class SandboxLimits:
     """
 
     cpu_seconds: float = 5.0
-    wall_seconds: float = 10.0
+    wall_seconds: float = 15.0
     compile_seconds: float = 30.0
     memory_bytes: int = 1 << 30
     max_processes: int = 16

@@ -4,7 +4,6 @@ import pytest
 
 from prorl_nemo.tasks.base import Problem, Score
 from prorl_nemo.tasks.code import CodeTask
-from prorl_nemo.tasks.code_languages import Language, register_language
 from prorl_nemo.tasks.sandbox import Sandbox, SandboxLimits
 from prorl_nemo.tasks.sandbox_probe import check_sandbox
 
@@ -198,25 +197,6 @@ def test_responses_without_a_program_earn_nothing(task: CodeTask, response: str)
 def test_truncated_reasoning_is_not_graded(task: CodeTask) -> None:
     response = "<think>Perhaps\n```python\nprint(sum(map(int, input().split())))\n```"
     assert task.score(problem(SUM_TESTS), response) == Score(0.0, "truncated_reasoning")
-
-
-@needs_sandbox
-def test_a_registered_language_is_compiled_and_run(task: CodeTask) -> None:
-    shell = Language(
-        name="shell-for-this-test",
-        fence_tags=frozenset(("sh", "bash")),
-        file_name="main.sh",
-        compile=("sh", "-n", "main.sh"),
-        run=("sh", "main.sh"),
-    )
-    register_language(shell)
-    adding = problem(SUM_TESTS, language=shell.name)
-    assert task.score(adding, fenced("read a b\necho $((a + b))", "bash")) == Score(1.0)
-    assert task.score(adding, fenced("echo 5", "sh")) == Score(1 / 3)
-    assert task.score(adding, fenced("if then (", "sh")) == Score(0.0)
-    assert task.score(adding, fenced("print(5)", "python")) == Score(0.0)
-    with pytest.raises(ValueError, match="registered already"):
-        register_language(shell)
 
 
 @needs_sandbox
