@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 NUM_RESAMPLES = 2000
+_RESAMPLES_AT_ONCE = 250
 _PSEUDO_PROBLEMS = 2.0
 
 
@@ -78,11 +79,7 @@ def bootstrap_interval(
     is nothing to resample and the interval is that value: use the analytic one.
     """
     num_problems = _check_values(values)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(
-        num_problems, np.full(num_problems, 1 / num_problems), size=num_resamples
-    )
-    means = (weights @ values) / num_problems  # [R, K]
+    means = _resampled_means(values, num_resamples=num_resamples, seed=seed)  # [R, K]
     mean = values.mean(axis=0)
     tail = (1.0 - confidence) / 2
     # Half of the ties, as means of few problems are often exactly equal.
@@ -115,6 +112,25 @@ def difference_interval(
     half = t * differences.std(axis=0, ddof=1) / np.sqrt(num_problems)
     low, high = np.clip(mean - half, -1.0, 1.0), np.clip(mean + half, -1.0, 1.0)
     return MeanInterval(mean, low, high, num_problems)
+
+
+def _resampled_means(
+    values: NDArray[np.float64],  # [P, K]
+    *,
+    num_resamples: int,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Means of problems drawn with replacement, [R, K], in blocks that bound the memory."""
+    num_problems = len(values)
+    rng = np.random.default_rng(seed)
+    means = np.empty((num_resamples, values.shape[1]))
+    for start in range(0, num_resamples, _RESAMPLES_AT_ONCE):
+        size = min(_RESAMPLES_AT_ONCE, num_resamples - start)
+        drawn = rng.integers(0, num_problems, (size, num_problems))
+        cells = drawn + num_problems * np.arange(size)[:, None]
+        counts = np.bincount(cells.ravel(), minlength=size * num_problems)
+        means[start : start + size] = counts.reshape(size, num_problems) @ values / num_problems
+    return means
 
 
 def _bca_level(
