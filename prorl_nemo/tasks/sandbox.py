@@ -150,6 +150,9 @@ class Sandbox:
         return None, reason
 
     def _message(self, job: SandboxJob, nonce: str) -> dict[str, object]:
+        limits = self.limits.to_rlimits()
+        if self.allow_unsafe_subprocess_that_runs_model_code_unprotected:
+            del limits["RLIMIT_NPROC"]  # it would count all processes of this user
         return {
             "role": job.role,
             "source": job.source,
@@ -159,7 +162,7 @@ class Sandbox:
             "compiler": list(job.compiler),
             "command": list(job.command),
             "nonce": nonce,
-            "limits": self.limits.to_rlimits(),
+            "limits": limits,
             "cpu_seconds": self.limits.cpu_seconds,
             "package_paths": list(self.package_paths),
         }
