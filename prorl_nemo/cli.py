@@ -14,6 +14,7 @@ VERBS = {
     "status": "show where a campaign is",
     "reset": "ask a running campaign to reset its reference",
     "evaluate": "sample models on benchmarks, resumable",
+    "data": "prepare or preview the training mixture",
     "analyze": "pass@k, regimes and the report of sampled models",
 }
 
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(given)
     try:
         return int(_module(arguments.verb).run(arguments))
+    except KeyboardInterrupt:
+        print(f"prorl {arguments.verb}: interrupted", file=sys.stderr)
+        return 130
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         if os.environ.get("PRORL_TRACEBACK"):
             raise

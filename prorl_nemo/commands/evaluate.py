@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from prorl_nemo.commands.config_arguments import add_config_arguments, find_config
+from prorl_nemo.commands.train import fix_hash_seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    fix_hash_seed()
     # Deferred: these import torch.
     from prorl_nemo.config_loading import load_config, override_config
     from prorl_nemo.finish import EvaluatedModel, evaluate_model, find_models

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from prorl_nemo.commands.config_arguments import add_config_arguments, find_config
+from prorl_nemo.commands.train import fix_hash_seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    fix_hash_seed()
     from prorl_nemo.config_loading import config_of_run, load_config
     from prorl_nemo.run_schedule import schedule_runs
     from prorl_nemo.tasks.registry import make_tasks

@@ -31,34 +31,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     fix_hash_seed()
     # Deferred: importing torch takes seconds, and `prorl --help` must not.
+    from prorl_nemo.atomic_directory import write_text
     from prorl_nemo.campaign import run_campaign
     from prorl_nemo.config_loading import load_config
     from prorl_nemo.display import ProgressDisplay
-    from prorl_nemo.finish import finish_campaign
-    from prorl_nemo.run_directory import owned_run_directory
+    from prorl_nemo.run_directory import DONE_FILE, owned_run_directory
     from prorl_nemo.run_requests import RunRequests
+    from prorl_nemo.run_schedule import schedule_runs
+    from prorl_nemo.slurm.heartbeat import Heartbeat
 
     config = load_config(find_config(arguments.config), arguments.overrides)
     root = Path(config.checkpointing.checkpoint_dir)
     with owned_run_directory(root, config, allow_config_change=arguments.allow_config_change):
         requests = RunRequests(root)
         requests.install_signal_handlers()
-        display = ProgressDisplay(total_steps=sum(run.num_steps for run in config.prorl.schedule))
+        run_ends = [run.end_step for run in schedule_runs(config.prorl.schedule)]
+        display = ProgressDisplay(total_steps=run_ends[-1])
         try:
             outcome = run_campaign(
                 config,
                 root,
                 build_engine=choose_engine(config, root, display),
                 requests=requests,
-                observers=[display],
+                observers=[display, Heartbeat(root, run_ends=run_ends)],
             )
         finally:
             display.close()
         if outcome == "stopped":
             display.say(f"stopped ({requests.stop_reason()}); the same command goes on")
             return 0
-        if not arguments.no_evaluation:
-            finish_campaign(config, root, say=display.say)
+        if arguments.no_evaluation:
+            write_text(root / DONE_FILE, "")
+            return 0
+        from prorl_nemo.finish import finish_campaign  # matplotlib, which training does without
+
+        requests.exit_on_signals()
+        finish_campaign(config, root, say=display.say)
     return 0
 
 

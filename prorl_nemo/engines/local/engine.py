@@ -17,7 +17,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from prorl_nemo.config_campaign import Config
-from prorl_nemo.engines.local.forward import compute_logprobs_and_entropy, split_by_length
+from prorl_nemo.engines.local.forward import (
+    ResponseRows,
+    compute_logprobs_and_entropy,
+    split_by_length,
+)
 from prorl_nemo.engines.local.generate import Response, SamplingSettings, sample_responses
 from prorl_nemo.engines.local.model import (
     load_codec,
@@ -27,8 +31,8 @@ from prorl_nemo.engines.local.model import (
 )
 from prorl_nemo.engines.local.optimizer import WarmedAdamW
 from prorl_nemo.engines.local.rollouts import make_rollout_batch, summarize_validation
-from prorl_nemo.engines.local.update import MinibatchMetrics, mean_metrics
-from prorl_nemo.objective import LossInputs, Objective
+from prorl_nemo.engines.local.update import MinibatchMetrics, make_loss_inputs, mean_metrics
+from prorl_nemo.objective import Objective
 from prorl_nemo.seeding import seeded_generator
 from prorl_nemo.tasks.base import Problem, Score
 from prorl_nemo.types import (
@@ -68,10 +72,8 @@ class LocalEngine:
     def rollout(self, prompts: Sequence[PromptGroup], *, step: int) -> RolloutBatch:
         generation = self._config.policy.generation
         problems = [group.problem for group in prompts]
-        token_ids = [self._codec.encode_prompt(problem.prompt) for problem in problems]
-        responses = self._sample(
+        token_ids, responses = self._sample(
             problems,
-            token_ids,
             num_samples=self._config.grpo.num_generations_per_prompt,
             temperature=generation.temperature,
             top_p=1.0,
@@ -88,14 +90,11 @@ class LocalEngine:
     def compute_logprobs(self, batch: TrainBatch) -> TrainBatch:
         prev_logprobs, entropy = self._forward_all(self._policy, batch.rollouts)
         reference_policy_logprobs, _ = self._forward_all(self._reference, batch.rollouts)
-        zero = torch.zeros(())
         return replace(
             batch,
-            prev_logprobs=torch.where(batch.token_mask, prev_logprobs, zero),
-            reference_policy_logprobs=torch.where(
-                batch.token_mask, reference_policy_logprobs, zero
-            ),
-            entropy=torch.where(batch.token_mask, entropy, zero),
+            prev_logprobs=prev_logprobs,
+            reference_policy_logprobs=reference_policy_logprobs,
+            entropy=entropy,
         )
 
     def train(self, batch: TrainBatch) -> TrainMetrics:
@@ -115,9 +114,8 @@ class LocalEngine:
         self, problems: Sequence[Problem], *, num_samples: int, step: int
     ) -> ValidationResult:
         settings = self._config.prorl.validation
-        responses = self._sample(
+        _, responses = self._sample(
             problems,
-            [self._codec.encode_prompt(problem.prompt) for problem in problems],
             num_samples=num_samples,
             temperature=settings.temperature,
             top_p=settings.top_p,
@@ -139,14 +137,15 @@ class LocalEngine:
     def _sample(
         self,
         problems: Sequence[Problem],
-        token_ids: Sequence[Sequence[int]],
         *,
         num_samples: int,
         temperature: float,
         top_p: float,
         generator: torch.Generator,
-    ) -> list[list[Response]]:
+    ) -> tuple[list[list[int]], list[list[Response]]]:
+        """The prompts' token ids, and the responses to each."""
         policy = self._config.policy
+        token_ids = [self._codec.encode_prompt(problem.prompt) for problem in problems]
         longest = policy.max_total_sequence_length - policy.generation.max_new_tokens
         for problem, ids in zip(problems, token_ids, strict=True):
             if len(ids) > longest:
@@ -164,13 +163,14 @@ class LocalEngine:
         with torch.autocast(
             self._device.type, self._precision, enabled=self._precision != torch.float32
         ):
-            return sample_responses(
+            responses = sample_responses(
                 self._policy,
                 token_ids,
                 num_samples=num_samples,
                 settings=settings,
                 generator=generator,
             )
+        return token_ids, responses
 
     def _score(
         self, problems: Sequence[Problem], responses: Sequence[Sequence[Response]]
@@ -185,15 +185,15 @@ class LocalEngine:
 
     @torch.no_grad()
     def _forward_all(self, model: PreTrainedModel, rollouts: RolloutBatch) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropy of every row on the CPU, [B, S] each."""
+        """Log-probabilities and entropy of every row on the CPU, [B, S], 0 off the response."""
         logprobs = torch.zeros(rollouts.input_ids.shape)
         entropy = torch.zeros(rollouts.input_ids.shape)
         budget = self._config.policy.dynamic_batching.logprob_mb_tokens
         for rows in split_by_length(rollouts.input_lengths.tolist(), max_tokens=budget):
-            input_ids = self._padded_rows(rollouts, rows)
-            width = input_ids.shape[1]
-            values = self._forward(model, input_ids)
-            logprobs[rows, :width], entropy[rows, :width] = values[0].cpu(), values[1].cpu()
+            part = ResponseRows.of(rollouts, torch.tensor(rows))
+            values = self._forward(model, rollouts, part)
+            part.put(logprobs, values[0].cpu())
+            part.put(entropy, values[1].cpu())
         return logprobs, entropy
 
     def _update(self, batch: TrainBatch, rows: Tensor) -> MinibatchMetrics:
@@ -203,49 +203,26 @@ class LocalEngine:
         metrics = MinibatchMetrics.zero()
         lengths = rollouts.input_lengths[rows].tolist()
         budget = self._config.policy.dynamic_batching.train_mb_tokens
-        for part in split_by_length(lengths, max_tokens=budget):
-            input_ids = self._padded_rows(rollouts, rows[part].tolist())
-            curr_logprobs, _ = self._forward(self._policy, input_ids)
-            result = self._objective(self._loss_inputs(batch, rows[part], curr_logprobs, counts))
+        for chosen in split_by_length(lengths, max_tokens=budget):
+            part = ResponseRows.of(rollouts, rows[chosen])
+            curr_logprobs, _ = self._forward(self._policy, rollouts, part)
+            result = self._objective(make_loss_inputs(batch, part, curr_logprobs, counts=counts))
             result.loss.loss.backward()
             metrics = metrics.plus(result)
         learning_rate = self._optimizer.learning_rate
         grad_norm = self._optimizer.update(loss=metrics.loss)
         return replace(metrics, grad_norm=grad_norm, learning_rate=learning_rate)
 
-    def _loss_inputs(
-        self, batch: TrainBatch, rows: Tensor, curr_logprobs: Tensor, counts: tuple[Tensor, Tensor]
-    ) -> LossInputs:
-        assert batch.prev_logprobs is not None, "compute_logprobs has run"
-        assert batch.reference_policy_logprobs is not None, "compute_logprobs has run"
-        width = curr_logprobs.shape[1]
-
-        def cut(values: Tensor) -> Tensor:
-            return values[rows, :width].to(self._device)
-
-        return LossInputs(
-            curr_logprobs=curr_logprobs,
-            prev_logprobs=cut(batch.prev_logprobs),
-            generation_logprobs=cut(batch.rollouts.generation_logprobs),
-            reference_policy_logprobs=cut(batch.reference_policy_logprobs),
-            advantages=cut(batch.advantages),
-            token_mask=cut(batch.token_mask),
-            sample_mask=batch.sample_mask[rows].to(self._device),
-            global_valid_seqs=counts[0].to(self._device),
-            global_valid_toks=counts[1].to(self._device),
-        )
-
-    def _forward(self, model: PreTrainedModel, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward(
+        self, model: PreTrainedModel, rollouts: RolloutBatch, part: ResponseRows
+    ) -> tuple[Tensor, Tensor]:
         return compute_logprobs_and_entropy(
             model,
-            input_ids,
+            rollouts,
+            part,
             temperature=self._config.policy.generation.temperature,
             precision=self._precision,
         )
-
-    def _padded_rows(self, rollouts: RolloutBatch, rows: Sequence[int]) -> Tensor:
-        width = int(rollouts.input_lengths[rows].max())
-        return rollouts.input_ids[rows, :width].to(self._device)
 
     def _generator(self, purpose: str, number: int) -> torch.Generator:
         seed = self._config.grpo.seed

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from prorl_nemo.engines.local.prefix import additive_mask, left_pad, prefill, select_rows
+
 # Ended rows are taken out of the batch once this share of it, or less, is still alive.
 COMPACT_BELOW = 0.75
 
@@ -98,39 +100,12 @@ def _sample_chunk(
     settings: SamplingSettings,
     generator: torch.Generator,
 ) -> list[Response]:
-    device = model.device
-    width = max(len(prompt) for prompt in prompts)
-    input_ids = torch.zeros(len(prompts), width, dtype=torch.int64)
-    is_token = torch.zeros(len(prompts), width, dtype=torch.bool)
-    for row, prompt in enumerate(prompts):
-        input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        is_token[row, width - len(prompt) :] = True
-    input_ids, is_token = input_ids.to(device), is_token.to(device)
+    input_ids, is_token = left_pad(prompts, model.device)
     cache = DynamicCache(config=model.config)
-    copies = torch.repeat_interleave(torch.tensor(repeats, device=device))
-    logits = _prefill(model, input_ids, is_token, cache)[copies]
-    _select_rows(cache, copies)
+    copies = torch.repeat_interleave(torch.tensor(repeats, device=model.device))
+    logits = prefill(model, input_ids, is_token, cache)[copies].float()
+    select_rows(cache, copies)
     return _decode(model, cache, logits, is_token[copies], settings=settings, generator=generator)
-
-
-def _prefill(
-    model: PreTrainedModel, input_ids: Tensor, is_token: Tensor, cache: DynamicCache
-) -> Tensor:
-    """Run the left-padded prompts; logits of the first response token, [rows, V]."""
-    width = input_ids.shape[1]
-    causal = torch.ones(width, width, dtype=torch.bool, device=input_ids.device).tril()
-    allowed = causal & is_token[:, None, :]
-    positions = (is_token.cumsum(dim=-1) - 1).clamp(min=0)
-    output = model(
-        input_ids=input_ids,
-        attention_mask=_additive_mask(allowed, model.dtype),
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    logits: Tensor = output.logits[:, -1]
-    return logits.float()
 
 
 def _decode(
@@ -162,7 +137,7 @@ def _decode(
         if column + 1 == limit or not len(alive):
             break
         if len(alive) <= COMPACT_BELOW * len(rows):
-            _select_rows(cache, alive)
+            select_rows(cache, alive)
             rows, token, is_token, positions = (
                 rows[alive],
                 token[alive],
@@ -172,7 +147,7 @@ def _decode(
         is_token = torch.nn.functional.pad(is_token, (0, 1), value=True)
         output = model(
             input_ids=token[:, None],
-            attention_mask=_additive_mask(is_token[:, None, :], model.dtype),
+            attention_mask=additive_mask(is_token[:, None, :], model.dtype),
             position_ids=positions[:, None],
             past_key_values=cache,
             use_cache=True,
@@ -209,13 +184,3 @@ def _to_responses(
         Response(tuple(ids[:length]), tuple(values[:length]), truncated=not has_ended)
         for ids, values, length, has_ended in zip(*columns, strict=True)
     ]
-
-
-def _additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    """[rows, queries, keys] bool -> [rows, 1, queries, keys], 0 or a large negative number."""
-    blocked = torch.finfo(dtype).min
-    return torch.where(allowed[:, None], 0.0, blocked).to(dtype)
-
-
-def _select_rows(cache: DynamicCache, rows: Tensor) -> None:
-    cache.batch_select_indices(rows)

@@ -23,7 +23,8 @@ CHAT_TEMPLATE = (
 
 def make_character_tokenizer(prompts_by_task: Sequence[Sequence[str]]) -> PreTrainedTokenizerFast:
     """A tokenizer for printable ASCII and the phrases common to each task's prompts."""
-    phrases = {phrase for prompts in prompts_by_task for phrase in find_phrases(prompts)}
+    found = {phrase for prompts in prompts_by_task for phrase in find_phrases(prompts)}
+    phrases = sorted(found, key=lambda phrase: (-len(phrase), phrase))
     vocabulary = [PAD, EOS, UNKNOWN, ANSWER, *string.printable]
     tokenizer = Tokenizer(
         models.WordLevel({token: i for i, token in enumerate(vocabulary)}, unk_token=UNKNOWN)
@@ -31,9 +32,7 @@ def make_character_tokenizer(prompts_by_task: Sequence[Sequence[str]]) -> PreTra
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.add_special_tokens([PAD, EOS, UNKNOWN, ANSWER])
-    tokenizer.add_tokens(
-        [AddedToken(phrase, normalized=False) for phrase in sorted(phrases, key=len, reverse=True)]
-    )
+    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in phrases])
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,

@@ -1,12 +1,15 @@
-"""Sums over micro-batches and means over updates of what the loss reports."""
+"""What the loss of a micro-batch takes, and sums and means of what it reports."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prorl_nemo.objective import ObjectiveResult
-from prorl_nemo.types import TrainMetrics
+from torch import Tensor
+
+from prorl_nemo.engines.local.forward import ResponseRows
+from prorl_nemo.objective import LossInputs, ObjectiveResult
+from prorl_nemo.types import TrainBatch, TrainMetrics
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,34 @@ class MinibatchMetrics:
             grad_norm=self.grad_norm,
             learning_rate=self.learning_rate,
         )
+
+
+def make_loss_inputs(
+    batch: TrainBatch,
+    part: ResponseRows,
+    curr_logprobs: Tensor,  # [R, L]
+    *,
+    counts: tuple[Tensor, Tensor],
+) -> LossInputs:
+    """The rows of ``part`` on the device of ``curr_logprobs``; ``counts`` of sequences, tokens."""
+    assert batch.prev_logprobs is not None, "compute_logprobs has run"
+    assert batch.reference_policy_logprobs is not None, "compute_logprobs has run"
+    device = curr_logprobs.device
+
+    def take(values: Tensor) -> Tensor:
+        return part.take(values).to(device)
+
+    return LossInputs(
+        curr_logprobs=curr_logprobs,
+        prev_logprobs=take(batch.prev_logprobs),
+        generation_logprobs=take(batch.rollouts.generation_logprobs),
+        reference_policy_logprobs=take(batch.reference_policy_logprobs),
+        advantages=take(batch.advantages),
+        token_mask=part.is_response.to(device),
+        sample_mask=batch.sample_mask[part.rows].to(device),
+        global_valid_seqs=counts[0].to(device),
+        global_valid_toks=counts[1].to(device),
+    )
 
 
 def mean_metrics(updates: Sequence[MinibatchMetrics]) -> TrainMetrics:

@@ -1,0 +1,97 @@
+"""`prorl data`: prepare the training mixture as local files, or preview one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    prepare = verbs.add_parser("prepare", help="write <task>.jsonl files and a manifest, resumable")
+    prepare.add_argument("folder", type=Path)
+    prepare.add_argument(
+        "--task",
+        action="append",
+        choices=["math", "stem", "code", "instructions"],
+        help="only this",
+    )
+    prepare.add_argument(
+        "--local", type=Path, default=None, help="folder with the sources' files; no network"
+    )
+    prepare.add_argument(
+        "--count",
+        action="append",
+        default=[],
+        metavar="TASK=N",
+        help="instead of the paper's count",
+    )
+    prepare.add_argument(
+        "--evaluation-set",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="problem file that no training prompt may overlap with",
+    )
+    prepare.add_argument("--seed", type=int, default=0)
+    show = verbs.add_parser("show", help="preview a prepared mixture")
+    show.add_argument("folder", type=Path)
+    show.add_argument("--task", default=None)
+    show.add_argument("--num-problems", type=int, default=3)
+    show.add_argument("--full", action="store_true", help="whole prompts and metadata")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.action == "show":
+        from prorl_nemo.data.mixture_files import format_preview
+
+        print(
+            format_preview(
+                arguments.folder,
+                task=arguments.task,
+                num_problems=arguments.num_problems,
+                full=arguments.full,
+            )
+        )
+        return 0
+    return _prepare(arguments)
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from rich.progress import Progress, TextColumn
+
+    from prorl_nemo.data.prepare import prepare_mixture
+    from prorl_nemo.data.problem_files import load_problems
+    from prorl_nemo.data.sources import SOURCES
+
+    evaluation_sets = {
+        name: [problem.prompt for problem in load_problems(Path(file), task=name)]
+        for name, file in map(_pair, arguments.evaluation_set)
+    }
+    tasks = arguments.task or ["math", "stem", "code", "instructions"]
+    for task in tasks:
+        if task in SOURCES and SOURCES[task].notice:
+            print(f"{task}: {SOURCES[task].notice}")
+    with Progress(TextColumn("{task.description}"), TextColumn("{task.completed} rows")) as bar:
+        shown = {task: bar.add_task(task) for task in tasks}
+        files = prepare_mixture(
+            arguments.folder,
+            tasks=tasks,
+            evaluation_sets=evaluation_sets,
+            counts={task: int(count) for task, count in map(_pair, arguments.count)},
+            local_folder=arguments.local,
+            seed=arguments.seed,
+            on_progress=lambda task, stage, num_rows: bar.update(
+                shown[task], description=f"{task}: {stage}", completed=num_rows
+            ),
+        )
+    for task in files:
+        print(f"{task}: {files[task]}")
+    return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name or not value:
+        raise ValueError(f"{text}: expected NAME=VALUE")
+    return name, value

@@ -1,0 +1,87 @@
+"""Prompts computed once and shared by the responses that follow them.
+
+Sampling and training both see n responses to the same prompt. The prompt's keys and values
+are computed once per group and repeated; in training the gradient flows back through the
+repetition, so the result is that of full sequences at a fraction of the tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+
+def left_pad(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids padded on the left with 0, and where the tokens are; [G, P] int64 and bool."""
+    width = max(len(prompt) for prompt in prompts)
+    input_ids = torch.zeros(len(prompts), width, dtype=torch.int64)
+    is_token = torch.zeros(len(prompts), width, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        start = width - len(prompt)
+        input_ids[row, start:] = torch.as_tensor(prompt)
+        is_token[row, start:] = True
+    return input_ids.to(device), is_token.to(device)
+
+
+def prefill(
+    model: PreTrainedModel, input_ids: Tensor, is_token: Tensor, cache: DynamicCache
+) -> Tensor:
+    """Fill ``cache`` with left-padded prompts; logits of the first response token, [G, V]."""
+    width = input_ids.shape[1]
+    causal = torch.ones(width, width, dtype=torch.bool, device=input_ids.device).tril()
+    output = model(
+        input_ids=input_ids,
+        attention_mask=additive_mask(causal & is_token[:, None, :], model.dtype),
+        position_ids=(is_token.cumsum(dim=-1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    logits: Tensor = output.logits[:, -1]
+    return logits
+
+
+def extend(
+    model: PreTrainedModel,
+    input_ids: Tensor,  # [R, L], right-padded
+    is_prompt_token: Tensor,  # [R, P]
+    cache: DynamicCache,
+) -> Tensor:
+    """Run response tokens behind the prompts in ``cache``; logits [R, L, V].
+
+    With causal attention a token never sees the padding behind it, so only the prompt's
+    padding has to be masked.
+    """
+    rows, length = input_ids.shape
+    causal = torch.ones(length, length, dtype=torch.bool, device=input_ids.device).tril()
+    allowed = torch.cat(
+        [
+            is_prompt_token[:, None, :].expand(-1, length, -1),
+            causal.expand(rows, -1, -1),
+        ],
+        dim=-1,
+    )
+    start = is_prompt_token.sum(dim=-1, keepdim=True)
+    output = model(
+        input_ids=input_ids,
+        attention_mask=additive_mask(allowed, model.dtype),
+        position_ids=start + torch.arange(length, device=input_ids.device),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    logits: Tensor = output.logits
+    return logits
+
+
+def select_rows(cache: DynamicCache, rows: Tensor) -> None:
+    """Keep, drop or repeat rows of the cache, in the order of ``rows``."""
+    cache.batch_select_indices(rows)
+
+
+def additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """[rows, queries, keys] bool -> [rows, 1, queries, keys], 0 or a large negative number."""
+    blocked = torch.finfo(dtype).min
+    return torch.where(allowed[:, None], 0.0, blocked).to(dtype)
