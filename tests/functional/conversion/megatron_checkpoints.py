@@ -87,6 +87,8 @@ def load_model(model: Any, directory: Path) -> None:
     from megatron.core import dist_checkpointing
 
     state = dist_checkpointing.load(model.sharded_state_dict(), str(directory))
+    for name in ("args", "iteration", "checkpoint_version"):  # of common.pt, not the model's
+        state.pop(name, None)
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected, unexpected
     assert all("_extra_state" in name for name in missing), missing
