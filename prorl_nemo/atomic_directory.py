@@ -16,6 +16,7 @@ from pathlib import Path
 
 MANIFEST = "manifest.json"
 TEMPORARY_PREFIX = ".incomplete-"
+REPLACED_PREFIX = ".replaced-"
 
 
 class DamagedDirectoryError(ValueError):
@@ -38,10 +39,13 @@ def write_directory(target: Path, fill: Callable[[Path], None]) -> str:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    replaced = target.parent / f"{REPLACED_PREFIX}{target.name}"
     if target.exists():
-        shutil.rmtree(target)
+        shutil.rmtree(replaced, ignore_errors=True)
+        target.rename(replaced)  # kept until the new one is there: see remove_leftovers
     temporary.rename(target)
     _flush(target.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
     return digest
 
 
@@ -85,7 +89,10 @@ def remove_directory(directory: Path) -> None:
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Remove what interrupted writes and removals left below ``parent``."""
+    """Tidy up behind interrupted writes; a directory that was being replaced comes back."""
+    for path in parent.glob(f"{REPLACED_PREFIX}*"):
+        target = parent / path.name.removeprefix(REPLACED_PREFIX)
+        shutil.rmtree(path) if target.exists() else path.rename(target)
     for path in parent.glob(f"{TEMPORARY_PREFIX}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -67,8 +67,11 @@ def run_campaign(
                 requests=requests,
                 writers=[*writers.writers, *observers],
             )
-            if prorl_train(engine, context, state) == "stopped":
-                return "stopped"
+            outcome = prorl_train(engine, context, state)
+        # Asked at the last step of a run: the next one is the next job's.
+        if outcome == "stopped" or requests.stop_reason() is not None:
+            requests.drop_stop()
+            return "stopped"
 
 
 def kept_steps(config: Config) -> frozenset[int]:

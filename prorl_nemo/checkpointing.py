@@ -51,7 +51,7 @@ class CheckpointStore:
 
         target = self._path("checkpoints", state.step)
         write_directory(target, fill)
-        self._rotate(best_step=state.best_step)
+        self._rotate(newest=target, best_step=state.best_step)
         return target
 
     def pin(self, engine: Engine, *, step: int, reason: str) -> ResetEvent:
@@ -104,8 +104,10 @@ class CheckpointStore:
     def _path(self, kind: str, step: int) -> Path:
         return self.root / kind / f"step_{step:06d}"
 
-    def _rotate(self, *, best_step: int) -> None:
-        directories = sorted((self.root / "checkpoints").glob("step_*"))
+    def _rotate(self, *, newest: Path, best_step: int) -> None:
+        # Behind a fallback there are damaged checkpoints of later steps: they don't count.
+        found = sorted((self.root / "checkpoints").glob("step_*"))
+        directories = [directory for directory in found if directory <= newest]
         kept = {self._path("checkpoints", step) for step in {*self.kept_steps, best_step}}
         in_rotation = [directory for directory in directories if directory not in kept]
         for directory in in_rotation[: -self.keep_top_k]:

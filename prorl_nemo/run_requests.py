@@ -8,6 +8,7 @@ so that a request is honoured once even if the run dies in between.
 from __future__ import annotations
 
 import signal
+import sys
 import uuid
 from pathlib import Path
 from types import FrameType
@@ -16,7 +17,9 @@ from prorl_nemo.atomic_directory import write_text
 
 SAVE_FILE = "SAVE"
 STOP_FILE = "STOP"
+YIELD_FILE = "YIELD"  # this job ends, the campaign goes on in another
 RESET_FILE = "RESET"
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class RunRequests:
@@ -25,18 +28,30 @@ class RunRequests:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._signal: str | None = None
+        self._stop_reason: str | None = None
 
     def install_signal_handlers(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
+    def exit_on_signals(self) -> None:
+        """From now on a signal ends the process at once: for work that resumes from anywhere."""
+        for number in SIGNALS:
+            signal.signal(number, lambda number, frame: sys.exit(0))
+
     def stop_reason(self) -> str | None:
-        """Why to save and exit at this step boundary, or None."""
+        """Why to save and exit at this step boundary, or None. Once asked, it stays asked."""
         if self._signal is not None:
-            return f"received {self._signal}"
-        if (self._root / STOP_FILE).exists():
-            return f"file {STOP_FILE}"
-        return None
+            self._stop_reason = f"received {self._signal}"
+        elif (self._root / STOP_FILE).exists():
+            self._stop_reason = f"file {STOP_FILE}"
+        elif (self._root / YIELD_FILE).exists():
+            self._stop_reason = f"file {YIELD_FILE}"
+        return self._stop_reason
+
+    def drop_stop(self) -> None:
+        """Forget the file STOP: it ends one job, not every later one behind a step."""
+        (self._root / STOP_FILE).unlink(missing_ok=True)
 
     def take_save(self) -> bool:
         """Whether a checkpoint was asked for; the request is then gone."""
