@@ -15,7 +15,11 @@ from prorl_nemo.batching import make_train_batch
 from prorl_nemo.checkpointing import CheckpointStore
 from prorl_nemo.config_campaign import Config
 from prorl_nemo.data.prompt_stream import PromptStream
-from prorl_nemo.dynamic_sampling import SampledGroups, sample_informative_groups
+from prorl_nemo.dynamic_sampling import (
+    SampledGroups,
+    SamplerState,
+    sample_informative_groups,
+)
 from prorl_nemo.engine import Engine
 from prorl_nemo.metrics import MetricsWriter
 from prorl_nemo.reference_reset import Observation, ResetController, ResetReason
@@ -60,7 +64,7 @@ def prorl_train(engine: Engine, context: RunContext, state: TrainState) -> Outco
     while state.step < context.run.end_step:
         state = _train_step(engine, context, state)
         stop = context.requests.stop_reason() is not None
-        if stop or _is_save_due(context, state):
+        if _is_save_due(context, state) or stop:
             context.store.save(engine, state)
             context.requests.drop_reset(state.reset.handled_request)
         if stop and state.step < context.run.end_step:
@@ -127,8 +131,13 @@ def _begin_run(engine: Engine, context: RunContext, state: TrainState) -> TrainS
         record = StepRecord(0, context.run.name, validation=validation)
         for writer in context.writers:
             writer.write(record)
-    # Stagnation is judged within a run: another mixture has another score.
-    state = replace(state, run_index=context.run.index, reset=replace(state.reset, best_score=None))
+    # Another mixture has another score and pass rate; surplus groups have another size or limit.
+    state = replace(
+        state,
+        run_index=context.run.index,
+        reset=replace(state.reset, best_score=None),
+        sampler=SamplerState(next_group_id=state.sampler.next_group_id),
+    )
     state, _ = _reset_if_due(engine, context, state, seen)
     context.store.save(engine, state)
     return state
@@ -186,11 +195,11 @@ def _validate(engine: Engine, context: RunContext, *, step: int) -> ValidationRe
 
 
 def _is_save_due(context: RunContext, state: TrainState) -> bool:
-    pending = context.requests.reset_request()
+    pending, is_asked = context.requests.reset_request(), context.requests.take_save()
     return (
-        state.step % context.config.checkpointing.save_period == 0
+        is_asked
+        or state.step % context.config.checkpointing.save_period == 0
         or state.step == context.run.end_step
         or state.step in context.store.kept_steps
         or (pending is not None and pending == state.reset.handled_request)
-        or context.requests.take_save()
     )
