@@ -73,7 +73,8 @@ class ResetController:
     def _after_validation(self, state: ResetState, score: float | None) -> ResetState:
         if score is None:
             return state
-        if state.best_score is None or score >= state.best_score + self.config.min_improvement:
+        best, rise = state.best_score, self.config.min_improvement
+        if best is None or (score > best and score >= best + rise):
             return replace(state, best_score=score, validations_without_improvement=0)
         return replace(
             state, validations_without_improvement=state.validations_without_improvement + 1
