@@ -163,6 +163,10 @@ class Config(Section):
                 "grpo.val_period: prorl.reset.patience and degradation watch the validation, "
                 "which 0 turns off"
             )
+        if reset.period_steps is not None and reset.period_steps < reset.min_gap_steps:
+            raise ValueError(
+                "prorl.reset.period_steps: shorter than prorl.reset.min_gap_steps, which would win"
+            )
         if self.grpo.val_period and not self.prorl.validation.tasks:
             raise ValueError("prorl.validation.tasks: empty, but grpo.val_period asks for them")
         return self

@@ -10,6 +10,7 @@ exists, ``+key=value`` adds one, ``~key`` removes one. Interpolations such as
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from prorl_nemo.config_campaign import Config
+
+# What belongs to the campaign as a whole: a run that overrode it would be ignored.
+CAMPAIGN_KEYS = ("checkpointing.", "logger.", "grpo.seed.", "prorl.schedule.", "prorl.evaluation.")
 
 
 class ConfigError(ValueError):
@@ -54,7 +58,8 @@ def config_of_run(config: Config, index: int) -> Config:
     tree = OmegaConf.create(config.model_dump(mode="json"))
     for key, value in run.overrides.items():
         where = f"prorl.schedule[{index}].overrides.{key}"
-        if key.split(".")[0] == "checkpointing" or key.startswith("prorl.schedule"):
+        key = _plain_key(key)
+        if f"{key}.".startswith(CAMPAIGN_KEYS):
             raise ConfigError(f"{where}: can't change during a campaign")
         if key.startswith(("policy.model_name", "prorl.tiny_model", "prorl.engine")):
             raise ConfigError(f"{where}: a campaign has one model and one engine")
@@ -74,7 +79,7 @@ def validate_config(raw: DictConfig) -> Config:
     except ValidationError as error:
         raise ConfigError(_first_line(error)) from None
     except OmegaConfBaseException as error:
-        raise ConfigError(str(error).splitlines()[0]) from None
+        raise ConfigError(_name_key(error)) from None
 
 
 def read_yaml(path: Path, overrides: Sequence[str] = ()) -> DictConfig:
@@ -122,14 +127,15 @@ def _merge(base: DictConfig, top: DictConfig) -> DictConfig:
 
 def _apply_override(tree: DictConfig, override: str) -> None:
     if override.startswith("~"):
-        key = override[1:]
+        key = _plain_key(override[1:])
         _require_existing(tree, key, key)
         parent, _, leaf = key.rpartition(".")
-        del (OmegaConf.select(tree, parent) if parent else tree)[leaf]
+        node = OmegaConf.select(tree, parent) if parent else tree
+        del node[int(leaf) if isinstance(node, ListConfig) else leaf]
         return
     key, separator, text = override.partition("=")
     adds = key.startswith("+")
-    key = key.lstrip("+")
+    key = _plain_key(key.lstrip("+"))
     if not separator or not key:
         raise ConfigError(f"{override}: expected key=value, +key=value or ~key")
     if not adds:
@@ -138,6 +144,11 @@ def _apply_override(tree: DictConfig, override: str) -> None:
         OmegaConf.update(tree, key, _parse_value(text), merge=False, force_add=adds)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from None
+
+
+def _plain_key(key: str) -> str:
+    """``tasks[0].name`` as ``tasks.0.name``."""
+    return re.sub(r"\[(\d+)\]", r".\1", key)
 
 
 def _parse_value(text: str) -> Any:
@@ -165,6 +176,11 @@ def _children(node: Any) -> list[str]:
     if isinstance(node, ListConfig):
         return [str(i) for i in range(len(node))]
     return []
+
+
+def _name_key(error: OmegaConfBaseException) -> str:
+    message = str(error).splitlines()[0]
+    return f"{error.full_key}: {message}" if error.full_key else message
 
 
 def _first_line(error: ValidationError) -> str:
