@@ -7,6 +7,7 @@ checkpoint are cut off, so that every step stands there once.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +34,7 @@ class JsonlWriter:
     def write(self, record: StepRecord) -> None:
         self._file.write(json.dumps(record.row()) + "\n")
         self._file.flush()
+        os.fsync(self._file.fileno())  # checkpoints are: no step may lack its row
 
     def close(self) -> None:
         self._file.close()
@@ -45,9 +47,7 @@ class TensorBoardWriter:
         # Importing tensorboard takes seconds; only a run that trains pays for it.
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        self._writer = SummaryWriter(
-            str(root / "tensorboard"), purge_step=completed_steps + 1
-        )
+        self._writer = SummaryWriter(str(root / "tensorboard"), purge_step=completed_steps + 1)
 
     def write(self, record: StepRecord) -> None:
         for name, value in flatten_scalars(record).items():

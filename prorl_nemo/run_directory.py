@@ -19,6 +19,7 @@ from prorl_nemo.config_campaign import Config
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
+ENDS_BYTES = 1 << 20
 DONE_FILE = "DONE"
 # Keys that may differ between starts: they change where and how, not what is computed.
 FREE_KEYS = ("checkpointing.", "logger.", "cluster.", "policy.device")
@@ -79,13 +80,20 @@ def _freeze(root: Path, config: Config, *, allow_config_change: bool) -> None:
 
 
 def identify_model(config: Config) -> str | None:
-    """A hash of the model directory's config and the sizes of its files; None if not local."""
+    """A hash of the model's config and of the ends of its weight files; None if not local.
+
+    Training changes every tensor, so the ends tell apart models that agree in size.
+    """
     directory = Path(config.policy.model_name).expanduser()
     if not (directory / "config.json").is_file():
         return None
     digest = hashlib.sha256((directory / "config.json").read_bytes())
-    for path in sorted(directory.glob("*.safetensors")):
-        digest.update(f"{path.name}:{path.stat().st_size}".encode())
+    for path in sorted([*directory.glob("*.safetensors"), *directory.glob("*.bin")]):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}".encode())
+        with path.open("rb") as file:
+            file.seek(max(0, size - ENDS_BYTES))
+            digest.update(file.read())
     return digest.hexdigest()
 
 
