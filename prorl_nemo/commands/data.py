@@ -43,8 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "show":
-        from prorl_nemo.data.mixture_files import format_preview
+        from prorl_nemo.data.mixture_files import format_preview, read_manifest
 
+        if not read_manifest(arguments.folder):
+            raise ValueError(f"{arguments.folder}: no mixture was prepared here")
         print(
             format_preview(
                 arguments.folder,

@@ -15,6 +15,10 @@ from prorl_nemo.tasks.base import Problem, Score
 from prorl_nemo.tasks.logic_corrections import CORRECTED_SCORERS
 
 AnswerFormat = Literal["answer_tag", "whole_response"]
+RewardMode = Literal["continuous", "strict"]
+
+# Above 0.99, which some data sets give to an answer with one mistake.
+FULL_MARKS = 1.0 - 1e-9
 
 # Scorers that run eval or sympy.parse_expr on the response, or hang on 9**9**9**9.
 UNSAFE_SCORERS = frozenset(
@@ -60,8 +64,12 @@ class LogicTask:
         dataset_config: Mapping[str, Any],
         answer_format: AnswerFormat = "answer_tag",
         stock_scorer: bool = False,
+        reward_mode: RewardMode = "continuous",
     ) -> None:
-        """Raises ValueError for an unknown data set or setting, naming it."""
+        """``reward_mode="strict"`` gives 1 for full marks and 0 for less.
+
+        Raises ValueError for an unknown data set or setting, naming it.
+        """
         # Importing all generators takes a second; only users of this domain pay.
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
@@ -84,6 +92,7 @@ class LogicTask:
         self._seed = seed
         self._size = num_problems
         self._answer_format = answer_format
+        self._reward_mode = reward_mode
         self._corrected = None if stock_scorer else CORRECTED_SCORERS.get(dataset)
 
     def __len__(self) -> int:
@@ -117,7 +126,8 @@ class LogicTask:
             return Score(0.0, failure="verifier_error")
         if not 0.0 <= reward <= 1.0:
             return Score(0.0, failure="verifier_error")
-        return Score(reward)
+        is_strict = self._reward_mode == "strict"
+        return Score(float(reward >= FULL_MARKS) if is_strict else reward)
 
     def _extract_answer(self, response: str) -> str | None:
         if self._answer_format == "whole_response":

@@ -1,7 +1,8 @@
 """Names of tasks and how to make them. A new domain is one file and one line in DOMAINS.
 
 ``task: reasoning_gym/<data set>`` takes ``params`` config (settings of the data set),
-answer_format (answer_tag or whole_response) and stock_scorer. The other domains read their
+answer_format (answer_tag or whole_response), reward_mode (continuous or strict) and
+stock_scorer. The other domains read their
 problems from ``params.path``, a JSONL or parquet file that ``prorl data prepare`` writes;
 ``instructions`` also takes reward_mode (fraction or strict).
 """
@@ -41,9 +42,17 @@ def make_tasks(configs: Sequence[TaskConfig]) -> list[Task]:
 
 
 def _make_logic_task(config: TaskConfig) -> Task:
-    params = _take_params(config, config={}, answer_format="answer_tag", stock_scorer=False)
+    params = _take_params(
+        config,
+        config={},
+        answer_format="answer_tag",
+        stock_scorer=False,
+        reward_mode="continuous",
+    )
     if params["answer_format"] not in ("answer_tag", "whole_response"):
         raise ValueError(f"{config.name}: params.answer_format: answer_tag or whole_response")
+    if params["reward_mode"] not in ("continuous", "strict"):
+        raise ValueError(f"{config.name}: params.reward_mode: continuous or strict")
     if config.num_problems is None:
         raise ValueError(f"{config.name}: num_problems: Reasoning Gym needs a number")
     return LogicTask(
@@ -54,6 +63,7 @@ def _make_logic_task(config: TaskConfig) -> Task:
         dataset_config=dict(params["config"]),
         answer_format=params["answer_format"],
         stock_scorer=bool(params["stock_scorer"]),
+        reward_mode=params["reward_mode"],
     )
 
 
