@@ -17,6 +17,7 @@ from typing import Literal
 import yaml
 
 from prorl_nemo.conversion.dcp_index import MEGATRON_METADATA_FILE, METADATA_FILE
+from prorl_nemo.conversion.safetensors_index import WEIGHT_FILES
 
 Kind = Literal["dcp", "safetensors"]
 Choice = Literal["latest", "best"]
@@ -36,8 +37,13 @@ class CheckpointSource:
     step: int | None
 
     def read_run_config(self) -> dict[str, object]:
-        """NeMo-RL's ``config.yaml`` of the step, empty when there is none."""
-        return read_yaml(self.step_directory / "config.yaml") if self.step_directory else {}
+        """``config.yaml`` of NeMo-RL's step, or ``config.json`` of the local run; else empty."""
+        if self.step_directory is None:
+            return {}
+        local = self.step_directory.parent.parent / "config.json"
+        if self.step_directory.parent.name == "checkpoints" and local.is_file():
+            return read_json(local)
+        return read_yaml(self.step_directory / "config.yaml")
 
     def read_step_info(self) -> dict[str, object]:
         """``training_info.json`` (NeMo-RL) or ``train_state.json`` (local), empty without."""
@@ -91,10 +97,7 @@ def _holds_weights(directory: Path) -> bool:
         raise ValueError(
             f"{directory / METADATA_FILE}: missing: the checkpoint was never completed"
         )
-    return (
-        next(directory.glob("*.safetensors"), None) is not None
-        and not (directory / "train_state.json").is_file()
-    )
+    return next(directory.glob(WEIGHT_FILES), None) is not None
 
 
 def _choose_iteration(directory: Path, iterations: list[Path]) -> Path:

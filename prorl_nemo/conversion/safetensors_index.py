@@ -17,6 +17,7 @@ import torch
 from prorl_nemo.conversion.stored_tensor import Chunk, StoredTensor, TensorIndex
 
 INDEX_FILE = "model.safetensors.index.json"
+WEIGHT_FILES = "*model*.safetensors"
 SHARDING_KEY = "DCP_SHARDING_INFO"
 MAX_HEADER_BYTES = 100_000_000
 DTYPES = {
@@ -36,18 +37,21 @@ DTYPES = {
 
 
 def read_safetensors_index(directory: Path) -> TensorIndex:
-    """The tensors of every safetensors file in ``directory``, shards joined by name.
+    """The tensors of the files that the index names, or else of every ``*model*.safetensors``.
+
+    Shards of a tensor are joined. Other files (an optimizer's) are not the model's.
 
     Raises ValueError naming the file that is damaged, or that the index names and is missing.
     """
     listed = _read_listed_names(directory)
     pieces: dict[str, list[tuple[Chunk, torch.dtype]]] = {}
-    for path in sorted(directory.glob("*.safetensors")):
+    paths = {directory / file_name for file_name in listed.values()}
+    for path in sorted(paths or directory.glob(WEIGHT_FILES)):
+        if not path.is_file():
+            raise ValueError(f"{path}: missing, but the index names it")
         for name, chunk, dtype in _read_pieces(path):
             pieces.setdefault(name, []).append((chunk, dtype))
     for name, file_name in listed.items():
-        if not (directory / file_name).is_file():
-            raise ValueError(f"{directory / file_name}: missing, but {name} is stored in it")
         if name not in pieces:
             raise ValueError(f"{directory / file_name}: incomplete: {name} is not in it")
     return TensorIndex(tensors={name: _join(name, parts) for name, parts in pieces.items()})

@@ -19,6 +19,7 @@ def make_local_run(run: Path, best_step: int) -> None:
         policy = run / "checkpoints" / f"step_{step:06d}" / "policy"
         policy.mkdir(parents=True)
         save_file({"a": zeros(1)}, policy / "model.safetensors")
+        save_file({"exp_avg": zeros(1)}, policy / "optimizer.safetensors")
         state = {"version": 1, "step": step, "best_step": best_step if step == 30 else 10}
         (policy.parent / "train_state.json").write_text(json.dumps(state))
 
@@ -141,9 +142,11 @@ def test_a_damaged_local_checkpoint_is_known_by_its_manifest(tmp_path: Path) -> 
 
     def fill(directory: Path) -> None:
         make_tiny_model("llama", directory / "policy")
+        save_file({"exp_avg": zeros(1)}, directory / "policy" / "optimizer.safetensors")
         (directory / "train_state.json").write_text('{"step": 1, "best_step": 1}')
 
     write_directory(tmp_path / "checkpoints" / "step_000001", fill)
+    convert_checkpoint(tmp_path, tmp_path / "whole")
     weights = tmp_path / "checkpoints/step_000001/policy/model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
