@@ -46,7 +46,8 @@ class Task(Protocol):
     ``task[i]`` is a pure function of the task's configuration and ``i`` for
     0 <= i < len(task); IndexError beyond. ``score`` never raises on any response.
     ``needs_isolation`` says that ``score`` may hang or evaluate model text, so that it
-    must run in a worker process that can be killed.
+    must run in a worker process that can be killed. Only SandboxError may leave ``score``: the
+    machine is at fault then, not the response.
     """
 
     name: str
