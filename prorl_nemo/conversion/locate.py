@@ -42,7 +42,9 @@ class CheckpointSource:
             return {}
         local = self.step_directory.parent.parent / "config.json"
         if self.step_directory.parent.name == "checkpoints" and local.is_file():
-            return read_json(local)
+            campaign = read_json(local).get("config")
+            if isinstance(campaign, dict):
+                return campaign
         return read_yaml(self.step_directory / "config.yaml")
 
     def read_step_info(self) -> dict[str, object]:

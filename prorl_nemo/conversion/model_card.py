@@ -15,17 +15,18 @@ from prorl_nemo.conversion.locate import CheckpointSource
 from prorl_nemo.conversion.model_config import ModelConfig
 
 RECIPE_KEYS = (
-    "prorl.campaign",
-    "prorl.name",
+    "prorl.engine",
     "grpo.num_prompts_per_step",
     "grpo.num_generations_per_prompt",
-    "grpo.max_rollout_turns",
     "loss_fn.reference_policy_kl_penalty",
     "loss_fn.ratio_clip_min",
     "loss_fn.ratio_clip_max",
     "policy.model_name",
     "policy.precision",
     "policy.max_total_sequence_length",
+    "policy.optimizer.lr",
+    "policy.generation.max_new_tokens",
+    "policy.generation.temperature",
     "policy.megatron_cfg.tensor_model_parallel_size",
     "policy.megatron_cfg.pipeline_model_parallel_size",
     "policy.megatron_cfg.fp8_cfg.fp8",
@@ -54,7 +55,10 @@ def write_model_card(
         "it was made from, `manifest.json` holds the SHA-256 of every file.\n",
         _make_table("Checkpoint", {"step": source.step, "weights": source.weights.name}),
         _make_table("Recipe", {key: _look_up(run_config, key) for key in RECIPE_KEYS}),
-        _make_table("Data mixture", _flatten(run_config.get("data"), "data")),
+        _make_table(
+            "Data mixture, by weight", _list_tasks(_look_up(run_config, "prorl.train_tasks"))
+        ),
+        _make_table("Data", _flatten(run_config.get("data"), "data")),
         _make_resets(info.get("resets")),
         _make_table("Evaluation", _find_scores(info)),
     ]
@@ -72,6 +76,11 @@ def _look_up(values: object, dotted: str) -> Any:
             return None
         values = values.get(key)
     return values
+
+
+def _list_tasks(tasks: object) -> dict[str, object]:
+    named = [task for task in tasks if isinstance(task, Mapping)] if isinstance(tasks, list) else []
+    return {str(task.get("name")): task.get("weight") for task in named}
 
 
 def _find_license(directory: Path | None) -> str | None:

@@ -117,6 +117,7 @@ def test_a_step_directory_converts_with_what_its_config_names(tmp_path: Path) ->
         "policy": {"model_name": model, "tokenizer": {"name": model, "chat_template": None}},
         "grpo": {"num_generations_per_prompt": 16},
         "data": {"train": {"dataset_name": "deepscaler"}},
+        "prorl": {"train_tasks": [{"name": "gcd", "weight": 0.25}]},
     }
     (step / "config.yaml").write_text(yaml.safe_dump(config))
     info = {"total_steps": 40, "val:accuracy": 0.25, "resets": [{"step": 20, "reason": "kl"}]}
@@ -131,6 +132,7 @@ def test_a_step_directory_converts_with_what_its_config_names(tmp_path: Path) ->
         "| step | 40 |",
         "| grpo.num_generations_per_prompt | 16 |",
         "| data.train.dataset_name | deepscaler |",
+        "| gcd | 0.25 |",
         "| after step 20 | kl |",
         "| val:accuracy | 0.25 |",
     ):
@@ -146,7 +148,10 @@ def test_a_damaged_local_checkpoint_is_known_by_its_manifest(tmp_path: Path) -> 
         (directory / "train_state.json").write_text('{"step": 1, "best_step": 1}')
 
     write_directory(tmp_path / "checkpoints" / "step_000001", fill)
+    campaign = {"config": {"loss_fn": {"ratio_clip_max": 0.4}}, "model": {}}
+    (tmp_path / "config.json").write_text(json.dumps(campaign))
     convert_checkpoint(tmp_path, tmp_path / "whole")
+    assert "| loss_fn.ratio_clip_max | 0.4 |" in (tmp_path / "whole" / "README.md").read_text()
     weights = tmp_path / "checkpoints/step_000001/policy/model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
