@@ -46,6 +46,8 @@ class EvaluationTaskConfig(TaskConfig):
 class EvaluationConfig(Section):
     """pass@k of base, intermediate and final model at the end of a campaign."""
 
+    backend: Literal["local", "vllm"]
+    """What samples: the local engine, or vLLM where it is installed."""
     tasks: list[EvaluationTaskConfig]
     num_samples: Positive
     """Responses per problem; pass@k is reported for k up to this."""

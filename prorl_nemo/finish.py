@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from prorl_nemo.engines.local.build import base_model_path
 from prorl_nemo.evaluation.local_sampler import LocalSampler
 from prorl_nemo.evaluation.report import write_report
 from prorl_nemo.evaluation.sample_files import SampleMeta
-from prorl_nemo.evaluation.sampling import sample_benchmark
+from prorl_nemo.evaluation.sampling import Sampler, sample_benchmark
+from prorl_nemo.evaluation.vllm_sampler import VllmSampler
 from prorl_nemo.run_directory import DONE_FILE
 from prorl_nemo.tasks.registry import make_task
 
@@ -79,15 +81,8 @@ def export_policy(policy: Path, target: Path) -> Path:
 def evaluate_model(config: Config, root: Path, model: EvaluatedModel, *, say: Say) -> None:
     """Sample one model on every benchmark of the configuration."""
     evaluation = config.prorl.evaluation
-    policy = config.policy.model_copy(
-        update={
-            "model_name": model.directory,
-            "tokenizer": config.policy.tokenizer.model_copy(update={"name": model.directory}),
-        }
-    )
-    sampler = LocalSampler(policy)
     tasks = [make_task(entry) for entry in evaluation.tasks]
-    with make_reward_pool(config, tasks) as pool:
+    with make_reward_pool(config, tasks) as pool, closing(make_sampler(config, model)) as sampler:
         for task, entry in zip(tasks, evaluation.tasks, strict=True):
             problems = problems_of(task)
             sample_benchmark(
@@ -99,6 +94,21 @@ def evaluate_model(config: Config, root: Path, model: EvaluatedModel, *, say: Sa
                 progress=lambda done, total: None,
             )
             say(f"evaluated {model.name} on {entry.name}")
+
+
+def make_sampler(config: Config, model: EvaluatedModel) -> Sampler:
+    """The configured backend with ``model`` loaded; raises ValueError when it can't be used."""
+    policy = config.policy
+    if config.prorl.evaluation.backend == "vllm":
+        return VllmSampler(
+            model.directory,
+            max_total_sequence_length=policy.max_total_sequence_length,
+            precision=policy.precision,
+        )
+    tokenizer = policy.tokenizer.model_copy(update={"name": model.directory})
+    return LocalSampler(
+        policy.model_copy(update={"model_name": model.directory, "tokenizer": tokenizer})
+    )
 
 
 def make_meta(

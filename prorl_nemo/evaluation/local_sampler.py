@@ -18,6 +18,10 @@ class LocalSampler:
         self._codec = load_codec(policy, self._model)
         self._max_batch_tokens = policy.generation.max_batch_tokens
 
+    def close(self) -> None:
+        """Drop the model."""
+        del self._model
+
     def sample(self, block: SampleBlock, meta: SampleMeta) -> list[list[SampledText]]:
         """Seeded by the evaluation's seed, the benchmark and the block."""
         settings = SamplingSettings(

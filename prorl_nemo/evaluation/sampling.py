@@ -55,6 +55,10 @@ class Sampler(Protocol):
         """Responses per problem; a pure function of the arguments and the weights."""
         ...
 
+    def close(self) -> None:
+        """Free the memory of the model."""
+        ...
+
 
 class Scorer(Protocol):
     def score_all(self, items: Sequence[tuple[Problem, str]]) -> list[Score]: ...

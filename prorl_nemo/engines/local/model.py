@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from prorl_nemo.config import PolicyConfig
+from prorl_nemo.prompting import encode_prompt
 
 transformers_logging.disable_progress_bar()
 
@@ -33,16 +34,7 @@ class TextCodec:
     eos_token_ids: tuple[int, ...]
 
     def encode_prompt(self, prompt: str) -> list[int]:
-        """Token ids of a prompt, through the chat template where the tokenizer has one."""
-        if self.tokenizer.chat_template is None:
-            return list(self.tokenizer.encode(prompt))
-        ids = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=False,
-        )
-        return list(ids)
+        return encode_prompt(self.tokenizer, prompt)
 
     def decode_response(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
