@@ -107,7 +107,14 @@ def _take_params(entry: TaskConfig, /, **defaults: Any) -> dict[str, Any]:
     return {**defaults, **entry.params}
 
 
-DOMAINS: Mapping[str, Callable[[TaskConfig], Task]] = {
+def register_domain(name: str, make: Callable[[TaskConfig], Task]) -> None:
+    """Make ``task: name`` known to configurations; raises ValueError if it is already."""
+    if name in DOMAINS:
+        raise ValueError(f"a task named {name!r} is registered already")
+    DOMAINS[name] = make
+
+
+DOMAINS: dict[str, Callable[[TaskConfig], Task]] = {
     "code": _make_code_task,
     "instructions": _make_instruction_task,
     "math": _make_math_task,
