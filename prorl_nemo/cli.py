@@ -12,8 +12,10 @@ VERBS = {
     "train": "run a campaign, or go on with one",
     "plan": "check a configuration and show what it would do",
     "status": "show where a campaign is",
+    "submit": "submit a campaign to Slurm as a chain of jobs",
     "reset": "ask a running campaign to reset its reference",
     "evaluate": "sample models on benchmarks, resumable",
+    "convert": "a checkpoint to a Hugging Face directory, on a CPU",
     "data": "prepare or preview the training mixture",
     "analyze": "pass@k, regimes and the report of sampled models",
 }
