@@ -9,7 +9,7 @@ JOBS ?= 2
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train test test-all check lint clean
+.PHONY: train test test-slow check lint clean
 
 train: $(VENV)/.runtime  ## run the embedded campaign: train, evaluate, report
 	$(VENV)/bin/prorl train $(ARGS)
@@ -17,8 +17,8 @@ train: $(VENV)/.runtime  ## run the embedded campaign: train, evaluate, report
 test: $(VENV)/.dev  ## the test-suite, without what takes long or needs other installations
 	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not slurm" $(ARGS)
 
-test-all: $(VENV)/.dev  ## every test that this machine can run
-	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
+test-slow: $(VENV)/.dev  ## the rest: slow tests, and campaigns on a real Slurm
+	$(VENV)/bin/python -m pytest -q -m "slow or slurm" $(ARGS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
