@@ -1,0 +1,1 @@
+"""What the scripts in slurm/ need from Python. Nothing here imports torch."""

@@ -1,0 +1,186 @@
+#!/usr/bin/env bash
+# Submits a campaign: freezes it, checks it, and fills the queue with a chain of segments.
+# Again: fills the chain up, or goes on with a campaign that stopped.
+set -euo pipefail
+
+USAGE='usage: slurm/submit.sh [options] CONFIG [OVERRIDE... and options of prorl train]
+       slurm/submit.sh --now NAME RUN_DIR      submit a job behind a finished campaign
+
+  --cluster FILE   settings of the cluster (default: cluster.env beside this script, if any)
+  --chain N        segments to keep in the queue (default: CHAIN_LENGTH of the settings)
+  --then NAME      evaluate or convert once the campaign is finished; may be repeated
+  --dry-run        check everything, show what would be done, and leave nothing behind'
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+for part in settings state runtime chain followups; do
+  # shellcheck source=/dev/null
+  source "$HERE/lib/$part.sh"
+done
+
+main() {
+  parse_arguments "$@"
+  load_settings "$CLUSTER_FILE"
+  CHAIN_LENGTH=${CHAIN:-$CHAIN_LENGTH}
+  check_settings
+  WORK_DIR=$PWD
+  STAGE=$(mktemp -d)
+  trap 'rm -rf "$STAGE"' EXIT
+  freeze_config
+  check_runtime
+  check_state
+  make_request "$NODES"
+  check_request
+  if [[ $DRY_RUN == yes ]]; then
+    show_plan
+    exit 0
+  fi
+  freeze
+  submit_chain
+}
+
+parse_arguments() {
+  CLUSTER_FILE='' CHAIN='' DRY_RUN=no THEN=() CONFIG='' TRAIN_ARGUMENTS=()
+  [[ -r $HERE/cluster.env ]] && CLUSTER_FILE=$HERE/cluster.env
+  while (($# > 0)); do
+    case $1 in
+      --cluster) CLUSTER_FILE=${2?$USAGE} && shift 2 ;;
+      --chain) CHAIN=${2?$USAGE} && shift 2 ;;
+      --then) THEN+=("${2?$USAGE}") && shift 2 ;;
+      --now) submit_now "${2?$USAGE}" "${3?$USAGE}" ;;
+      --dry-run) DRY_RUN=yes && shift ;;
+      -h | --help) echo "$USAGE" && exit 0 ;;
+      -*) fail "$1: no such option; options of prorl train stand behind CONFIG" ;;
+      *) CONFIG=$1 && shift && break ;;
+    esac
+  done
+  [[ -n $CONFIG ]] || { echo "$USAGE" >&2 && exit 2; }
+  TRAIN_ARGUMENTS=("$@")
+  local name
+  for name in ${THEN[@]+"${THEN[@]}"}; do
+    [[ $name == evaluate || $name == convert ]] || fail "--then $name: expected evaluate or convert"
+  done
+}
+
+# The configuration with its defaults merged, and the facts of it that the scripts need.
+freeze_config() {
+  local overrides=() argument facts=()
+  for argument in ${TRAIN_ARGUMENTS[@]+"${TRAIN_ARGUMENTS[@]}"}; do
+    [[ $argument == --* ]] || overrides+=("$argument")
+  done
+  in_checkout -m prorl_nemo.slurm.freeze "$CONFIG" "$STAGE/config.yaml" \
+    ${overrides[@]+"${overrides[@]}"} >"$STAGE/facts" || exit 2
+  mapfile -d '' -t facts <"$STAGE/facts"
+  RUN_DIR=${facts[0]} ENGINE=${facts[1]} CONFIG_NODES=${facts[2]} CONFIG_GPUS=${facts[3]}
+  if [[ -n $CONFIG_NODES ]] && ((CONFIG_NODES != NODES)); then
+    fail "cluster.num_nodes is $CONFIG_NODES, NODES in the cluster settings is $NODES"
+  fi
+  if [[ -n $CONFIG_GPUS ]] && ((CONFIG_GPUS != GPUS_PER_NODE)); then
+    fail "cluster.gpus_per_node is $CONFIG_GPUS, GPUS_PER_NODE in the cluster settings is $GPUS_PER_NODE"
+  fi
+  in_checkout -m prorl_nemo.cli plan --config "$STAGE/config.yaml" \
+    ${overrides[@]+"${overrides[@]}"} || exit 2
+  SLURM_DIR=$RUN_DIR/slurm
+  JOB_NAME=prorl-$(basename "$RUN_DIR" | tr -c 'A-Za-z0-9._\n-' _)-$(printf %s "$RUN_DIR" | sha256sum | cut -c1-8)
+}
+
+# Python of the login node with this checkout's package before any installed one.
+in_checkout() {
+  PYTHONPATH=$HERE/..${PYTHONPATH:+:$PYTHONPATH} "${LOGIN_PYTHON[@]}" "$@"
+}
+
+check_state() {
+  [[ ! -e $RUN_DIR/DONE ]] || fail "$RUN_DIR: the campaign is finished"
+  [[ ! -e $RUN_DIR/STOP ]] || fail "$RUN_DIR/STOP asks the campaign to stop; remove it to go on"
+  case $RUN_DIR$WORK_DIR in *$'\n'*) fail "a path with a line break can't be used" ;; esac
+}
+
+# Slurm's own opinion, before anything exists.
+check_request() {
+  local answer
+  if ! answer=$(sbatch --test-only "${REQUEST[@]}" "--chdir=$WORK_DIR" "$HERE/segment.sh" 2>&1); then
+    fail "Slurm refuses the request: ${answer//$'\n'/ }"
+  fi
+}
+
+show_plan() {
+  echo "run directory:  $RUN_DIR"
+  echo "job name:       $JOB_NAME"
+  echo "chain:          $CHAIN_LENGTH segments, one at a time"
+  echo "sbatch:        $(printf ' %q' "${REQUEST[@]}")"
+  echo "driver:        $(printf ' %q' "${PRORL[@]}" train --config "$SLURM_DIR/NNN/config.yaml" \
+    ${TRAIN_ARGUMENTS[@]+"${TRAIN_ARGUMENTS[@]}"})"
+  echo "runtime:        $RUNTIME${IMAGE:+ $IMAGE}"
+  echo "afterwards:     ${THEN[*]:-nothing}"
+  echo "nothing was created or submitted (--dry-run)"
+}
+
+# Fills the next SLURM_DIR/NNN, or takes the last one if the campaign is queued already.
+freeze() {
+  mkdir -p "$SLURM_DIR" "$RUN_DIR/logs"
+  fill_stage
+  local last number=1
+  last=$(find "$SLURM_DIR" -maxdepth 1 -type d -name '[0-9][0-9][0-9]' | sort | tail -n 1)
+  if (($(count_queued PENDING,RUNNING,COMPLETING,SUSPENDED) > 0)); then
+    if ! diff -rq --exclude=revision "$STAGE/frozen" "$last" >/dev/null; then
+      fail "the campaign is in the queue with other settings or code: stop it first (touch $RUN_DIR/STOP)"
+    fi
+    FROZEN=$last
+    return
+  fi
+  [[ -z $last ]] || number=$((10#${last##*/} + 1))
+  FROZEN=$SLURM_DIR/$(printf %03d "$number")
+  cp -r "$STAGE/frozen" "$SLURM_DIR/.incomplete-$$"
+  mv "$SLURM_DIR/.incomplete-$$" "$FROZEN"
+  rm -f "$SLURM_DIR/STALLED" "$SLURM_DIR/STOPPED"
+}
+
+fill_stage() {
+  local target=$STAGE/frozen
+  FROZEN=$SLURM_DIR/NNN
+  mkdir -p "$target"
+  cp -r "$HERE"/{lib,segment.sh,preflight.sh,ray_ready.sh,evaluate.sh,convert.sh} "$target"
+  cp "$STAGE/config.yaml" "$target"
+  if [[ -n $CLUSTER_FILE ]]; then cp "$CLUSTER_FILE" "$target/cluster.env"; else : >"$target/cluster.env"; fi
+  printf 'CHAIN_LENGTH=%q\n' "$CHAIN_LENGTH" >>"$target/cluster.env"
+  printf '%s\0' "$RUN_DIR" "$WORK_DIR" "$ENGINE" "$JOB_NAME" "$(dirname "$(command -v sbatch)")" >"$target/state"
+  : >"$target/train.argv"
+  : >"$target/then"
+  ((${#TRAIN_ARGUMENTS[@]} == 0)) || printf '%s\0' "${TRAIN_ARGUMENTS[@]}" >"$target/train.argv"
+  ((${#THEN[@]} == 0)) || printf '%s\n' "${THEN[@]}" >"$target/then"
+  if [[ $FREEZE_CODE == yes ]]; then
+    mkdir "$target/code"
+    cp -r "$HERE/../prorl_nemo" "$target/code"
+    find "$target/code" -name __pycache__ -prune -exec rm -r {} +
+  fi
+  {
+    git -C "$HERE" rev-parse HEAD 2>/dev/null || echo "no git checkout"
+    git -C "$HERE" diff HEAD 2>/dev/null
+  } >"$target/revision"
+}
+
+submit_chain() {
+  local before
+  before=$(count_submitted)
+  top_up_chain "$CHAIN_LENGTH" || fail "sbatch took no segment"
+  echo "$(($(count_submitted) - before)) segments submitted; prorl status $(printf %q "$RUN_DIR")"
+}
+
+count_submitted() {
+  if [[ -e $SLURM_DIR/submitted ]]; then wc -l <"$SLURM_DIR/submitted"; else echo 0; fi
+}
+
+submit_now() {
+  FROZEN=$(find "$2/slurm" -maxdepth 1 -type d -name '[0-9][0-9][0-9]' | sort | tail -n 1)
+  [[ -n $FROZEN && -e $2/DONE ]] || fail "$2: not a finished campaign that submit.sh started"
+  load_state
+  load_settings "$FROZEN/cluster.env"
+  submit_followup "$1"
+  exit 0
+}
+
+fail() {
+  echo "submit: $*" >&2
+  exit 2
+}
+
+main "$@"

@@ -1,0 +1,60 @@
+"""One cluster for all Slurm tests, and the campaign that they compare with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.campaign import CONFIG, Campaign
+from tests.slurm.cluster import REPOSITORY, Cluster, reason_to_skip
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Four nodes, started once."""
+    reason = reason_to_skip()
+    if reason is not None:
+        pytest.skip(reason)
+    cluster = Cluster(tmp_path_factory.mktemp("slurm") / "shared")
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def make_campaign(
+    cluster: Cluster, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Campaign]]:
+    """Makes campaigns in directories of their own; their jobs end with the test."""
+    made: list[Campaign] = []
+
+    def make(settings: str = "", name: str = "run") -> Campaign:
+        root = cluster.root / request.node.name / name
+        made.append(Campaign(cluster, root, settings))
+        return made[-1]
+
+    yield make
+    for campaign in made:
+        campaign.stop_everything()
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same campaign in one process, without Slurm."""
+    root = tmp_path_factory.mktemp("uninterrupted") / "run"
+    result = subprocess.run(
+        [sys.executable, "-m", "prorl_nemo.cli", "train", "--no-evaluation", "--config", CONFIG]
+        + [f"checkpointing.checkpoint_dir={root}"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return root
