@@ -68,14 +68,15 @@ def verify_directory(directory: Path) -> str:
     manifest = directory / MANIFEST
     try:
         text = manifest.read_text(encoding="utf-8")
-        entries = json.loads(text)["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+        files = json.loads(text)["files"].items()
+        entries = {name: (entry["bytes"], entry["sha256"]) for name, entry in files}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DamagedDirectoryError(f"{manifest}: missing or unreadable") from None
-    for name, entry in entries.items():
+    for name, (size, sha256) in entries.items():
         path = directory / name
-        if not path.is_file() or path.stat().st_size != entry["bytes"]:
+        if not path.is_file() or path.stat().st_size != size:
             raise DamagedDirectoryError(f"{path}: missing or cut short")
-        if _hash_file(path) != entry["sha256"]:
+        if _hash_file(path) != sha256:
             raise DamagedDirectoryError(f"{path}: content differs from its manifest")
     return hashlib.sha256(text.encode()).hexdigest()
 
