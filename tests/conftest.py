@@ -1,0 +1,27 @@
+"""Fixtures that are expensive to make and shared by the whole session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.campaigns import CampaignServer
+
+
+@pytest.fixture(scope="session")
+def campaigns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CampaignServer]:
+    """Starts `prorl` commands as processes that can be killed."""
+    server = CampaignServer(tmp_path_factory.mktemp("campaigns"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def whole_campaign(campaigns: CampaignServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny campaign, run to its end without any interruption."""
+    root = tmp_path_factory.mktemp("whole") / "run"
+    finished = campaigns.train(root).wait()
+    assert finished.code == 0, finished.output
+    return root
