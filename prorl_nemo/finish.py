@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from prorl_nemo.tasks.registry import make_task
 
 Say = Callable[[str], None]
 HF_DIRECTORY = "hf"
+SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,30 @@ def evaluate_model(config: Config, root: Path, model: EvaluatedModel, *, say: Sa
                 problems,
                 sampler=sampler,
                 scorer=pool,
-                progress=lambda done, total: None,
+                progress=SamplingProgress(say, f"{model.name} on {entry.name}"),
             )
-            say(f"evaluated {model.name} on {entry.name}")
+
+
+class SamplingProgress:
+    """Says how far a benchmark is, with the time that is left, at most every ten seconds."""
+
+    def __init__(self, say: Say, label: str) -> None:
+        self._say = say
+        self._label = label
+        self._first_done: int | None = None
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._first_done is None:
+            self._first_done = done  # samples that were there already, and the first block
+        if done < total and now - self._last < SECONDS_BETWEEN_LINES:
+            return
+        self._last = now
+        fresh = done - self._first_done
+        left = (total - done) * (now - self._start) / fresh if fresh else 0.0
+        ending = f", {left:.0f} s left" if done < total else ""
+        self._say(f"evaluate {self._label}: {done}/{total} responses{ending}")
 
 
 def make_sampler(config: Config, model: EvaluatedModel) -> Sampler:
