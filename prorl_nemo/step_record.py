@@ -12,6 +12,7 @@ from torch import Tensor
 
 from prorl_nemo.algorithms.kl import estimate_k3
 from prorl_nemo.dynamic_sampling import SampledGroups
+from prorl_nemo.reference_reset import Observation
 from prorl_nemo.types import RolloutBatch, TrainBatch, TrainMetrics, ValidationResult
 
 
@@ -50,7 +51,11 @@ class BatchMetrics:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One row of the history. ``seconds`` holds the whole step and its parts by name."""
+    """One row of the history.
+
+    ``reset`` is why the reference was reset behind this step, or ``run_start`` for the first
+    step of a run that began with a reset. ``seconds`` holds the whole step and its parts.
+    """
 
     step: int
     run: str
@@ -92,6 +97,37 @@ class Stopwatch:
     def seconds(self) -> dict[str, float]:
         """All laps, and the whole as ``seconds``."""
         return {**self._laps, "seconds": time.perf_counter() - self._start}
+
+
+def make_step_record(
+    step: int,
+    run: str,
+    *,
+    sampled: SampledGroups,
+    batch: TrainBatch | None,
+    metrics: TrainMetrics | None,
+    validation: ValidationResult | None,
+) -> StepRecord:
+    """The record of a training step; ``batch`` is None when no informative group was found."""
+    return StepRecord(
+        step,
+        run,
+        sampling=summarize_sampling(sampled),
+        batch=summarize_batch(batch, step=step) if batch is not None else None,
+        train=metrics,
+        validation=validation,
+    )
+
+
+def observe(record: StepRecord, *, request: str | None) -> Observation:
+    """What the reset controller looks at behind a step; ``request`` is a reset by hand."""
+    return Observation(
+        step=record.step,
+        kl=record.batch.kl if record.batch is not None else None,
+        entropy=record.batch.entropy if record.batch is not None else None,
+        validation_score=record.validation_score,
+        request=request,
+    )
 
 
 def summarize_sampling(sampled: SampledGroups) -> SamplingMetrics:

@@ -28,9 +28,9 @@ from prorl_nemo.run_schedule import ScheduledRun
 from prorl_nemo.step_record import (
     StepRecord,
     Stopwatch,
+    make_step_record,
+    observe,
     reference_kl,
-    summarize_batch,
-    summarize_sampling,
 )
 from prorl_nemo.tasks.base import Problem
 from prorl_nemo.train_state import TrainState
@@ -74,6 +74,7 @@ def prorl_train(engine: Engine, context: RunContext, state: TrainState) -> Outco
 
 def _train_step(engine: Engine, context: RunContext, state: TrainState) -> TrainState:
     config, step, watch = context.config, state.step + 1, Stopwatch()
+    run_start = "run_start" if state.is_behind_run_start else None
     sampled = sample_informative_groups(
         lambda groups: engine.rollout(groups, step=state.step),
         context.prompts,
@@ -86,25 +87,14 @@ def _train_step(engine: Engine, context: RunContext, state: TrainState) -> Train
     batch, metrics = _learn(engine, sampled.rollouts, state, config=config)
     watch.lap("train_seconds")
     validation = _validate_if_due(engine, context, step)
-    record = StepRecord(
-        step,
-        context.run.name,
-        sampling=summarize_sampling(sampled),
-        batch=summarize_batch(batch, step=step) if batch is not None else None,
-        train=metrics,
-        validation=validation,
+    record = make_step_record(
+        step, context.run.name, sampled=sampled, batch=batch, metrics=metrics, validation=validation
     )
-    seen = Observation(
-        step=step,
-        kl=record.batch.kl if record.batch is not None else None,
-        entropy=record.batch.entropy if record.batch is not None else None,
-        validation_score=record.validation_score,
-        request=context.requests.reset_request(),
-    )
+    seen = observe(record, request=context.requests.reset_request())
     state = _complete_step(state, context, sampled=sampled, score=record.validation_score)
     state, reason = _reset_if_due(engine, context, state, seen)
     for writer in context.writers:
-        writer.write(replace(record, reset=reason, seconds=watch.seconds()))
+        writer.write(replace(record, reset=reason or run_start, seconds=watch.seconds()))
     return state
 
 
@@ -116,7 +106,7 @@ def _learn(
         return None, None
     batch = make_train_batch(rollouts, config, step=state.step + 1)
     batch = engine.compute_logprobs(batch)
-    if state.reference_pin is not None and state.reference_pin.step == state.step:
+    if state.is_behind_reset:
         _check_reset_took(batch, limit=config.prorl.reset.max_kl_after_reset)
     metrics = engine.train(batch)
     engine.refit()

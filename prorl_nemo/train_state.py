@@ -54,6 +54,17 @@ class TrainState:
         """The reset whose pin is the reference now; None means the base model."""
         return self.resets[-1] if self.resets else None
 
+    @property
+    def is_behind_reset(self) -> bool:
+        """Whether the reference was reset behind the last completed step."""
+        return self.reference_pin is not None and self.reference_pin.step == self.step
+
+    @property
+    def is_behind_run_start(self) -> bool:
+        """Whether the run has begun with a reset and not done a step yet."""
+        event = self.reference_pin
+        return event is not None and self.is_behind_reset and event.reason == "run_start"
+
 
 def save_train_state(state: TrainState, directory: Path) -> None:
     """Write both files into ``directory``."""
