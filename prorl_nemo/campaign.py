@@ -19,9 +19,10 @@ from prorl_nemo.config_loading import config_of_run
 from prorl_nemo.data.prompt_stream import PromptStream
 from prorl_nemo.engine import Engine
 from prorl_nemo.metrics import JsonlWriter, MetricsWriter, TensorBoardWriter, WandbWriter
+from prorl_nemo.run_context import RunContext
 from prorl_nemo.run_requests import RunRequests
 from prorl_nemo.run_schedule import current_run, schedule_runs
-from prorl_nemo.train import RunContext, prorl_train
+from prorl_nemo.train import prorl_train
 from prorl_nemo.train_state import TrainState
 
 BuildEngine = Callable[[Config, CampaignTasks], AbstractContextManager[Engine]]

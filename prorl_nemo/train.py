@@ -7,24 +7,15 @@ the caller builds a fresh engine for the next run, the same path that a requeued
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from prorl_nemo.batching import make_train_batch
-from prorl_nemo.checkpointing import CheckpointStore
 from prorl_nemo.config_campaign import Config
-from prorl_nemo.data.prompt_stream import PromptStream
-from prorl_nemo.dynamic_sampling import (
-    SampledGroups,
-    SamplerState,
-    sample_informative_groups,
-)
+from prorl_nemo.dynamic_sampling import SamplerState, sample_informative_groups
 from prorl_nemo.engine import Engine
-from prorl_nemo.metrics import MetricsWriter
 from prorl_nemo.reference_reset import Observation, ResetController, ResetReason
-from prorl_nemo.run_requests import RunRequests
-from prorl_nemo.run_schedule import ScheduledRun
+from prorl_nemo.run_context import RunContext
 from prorl_nemo.step_record import (
     StepRecord,
     Stopwatch,
@@ -32,24 +23,10 @@ from prorl_nemo.step_record import (
     observe,
     reference_kl,
 )
-from prorl_nemo.tasks.base import Problem
 from prorl_nemo.train_state import TrainState
-from prorl_nemo.types import RolloutBatch, TrainBatch, TrainMetrics, ValidationResult
+from prorl_nemo.types import RolloutBatch, TrainBatch, TrainMetrics
 
 Outcome = Literal["run_finished", "stopped"]
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What one run of the schedule needs beside the engine."""
-
-    config: Config  # in force during this run
-    run: ScheduledRun
-    prompts: PromptStream
-    validation_problems: Sequence[Problem]
-    store: CheckpointStore
-    requests: RunRequests
-    writers: Sequence[MetricsWriter]
 
 
 def prorl_train(engine: Engine, context: RunContext, state: TrainState) -> Outcome:
@@ -64,7 +41,7 @@ def prorl_train(engine: Engine, context: RunContext, state: TrainState) -> Outco
     while state.step < context.run.end_step:
         state = _train_step(engine, context, state)
         stop = context.requests.stop_reason() is not None
-        if _is_save_due(context, state) or stop:
+        if context.is_save_due(state) or stop:
             context.store.save(engine, state)
             context.requests.drop_reset(state.reset.handled_request)
         if stop and state.step < context.run.end_step:
@@ -86,12 +63,14 @@ def _train_step(engine: Engine, context: RunContext, state: TrainState) -> Train
     watch.lap("rollout_seconds")
     batch, metrics = _learn(engine, sampled.rollouts, state, config=config)
     watch.lap("train_seconds")
-    validation = _validate_if_due(engine, context, step)
+    validation = context.validate(engine, step) if context.is_validation_due(step) else None
     record = make_step_record(
         step, context.run.name, sampled=sampled, batch=batch, metrics=metrics, validation=validation
     )
     seen = observe(record, request=context.requests.reset_request())
-    state = _complete_step(state, context, sampled=sampled, score=record.validation_score)
+    state = state.after_step(
+        sampled, position=context.prompts.position, score=record.validation_score
+    )
     state, reason = _reset_if_due(engine, context, state, seen)
     for writer in context.writers:
         writer.write(replace(record, reset=reason or run_start, seconds=watch.seconds()))
@@ -116,7 +95,7 @@ def _learn(
 def _begin_run(engine: Engine, context: RunContext, state: TrainState) -> TrainState:
     seen = Observation(step=state.step, is_run_start=context.run.reset_at_start)
     if state.step == 0 and context.config.grpo.val_at_start:
-        validation = _validate(engine, context, step=0)
+        validation = context.validate(engine, 0)
         seen = replace(seen, validation_score=validation.score)
         record = StepRecord(0, context.run.name, validation=validation)
         for writer in context.writers:
@@ -131,24 +110,6 @@ def _begin_run(engine: Engine, context: RunContext, state: TrainState) -> TrainS
     state, _ = _reset_if_due(engine, context, state, seen)
     context.store.save(engine, state)
     return state
-
-
-def _complete_step(
-    state: TrainState, context: RunContext, *, sampled: SampledGroups, score: float | None
-) -> TrainState:
-    used = sampled.rollouts.num_groups if sampled.rollouts is not None else 0
-    is_best = score is not None and (state.best_score is None or score > state.best_score)
-    step = state.step + 1
-    return replace(
-        state,
-        step=step,
-        sampler=sampled.state,
-        prompt_position=context.prompts.position,
-        groups_generated=state.groups_generated + sampled.num_generated,
-        groups_used=state.groups_used + used,
-        best_score=score if is_best else state.best_score,
-        best_step=step if is_best else state.best_step,
-    )
 
 
 def _reset_if_due(
@@ -172,24 +133,3 @@ def _check_reset_took(batch: TrainBatch, *, limit: float) -> None:
             f"KL to the reference is {kl:.3g} right after a reset "
             f"(prorl.reset.max_kl_after_reset: {limit:g}): the reset did not take"
         )
-
-
-def _validate_if_due(engine: Engine, context: RunContext, step: int) -> ValidationResult | None:
-    period = context.config.grpo.val_period
-    return _validate(engine, context, step=step) if period and step % period == 0 else None
-
-
-def _validate(engine: Engine, context: RunContext, *, step: int) -> ValidationResult:
-    num_samples = context.config.prorl.validation.num_samples
-    return engine.validate(context.validation_problems, num_samples=num_samples, step=step)
-
-
-def _is_save_due(context: RunContext, state: TrainState) -> bool:
-    pending, is_asked = context.requests.reset_request(), context.requests.take_save()
-    return (
-        is_asked
-        or state.step % context.config.checkpointing.save_period == 0
-        or state.step == context.run.end_step
-        or state.step in context.store.kept_steps
-        or (pending is not None and pending == state.reset.handled_request)
-    )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from prorl_nemo.dynamic_sampling import SamplerState
+from prorl_nemo.dynamic_sampling import SampledGroups, SamplerState
 from prorl_nemo.reference_reset import ResetState
 from prorl_nemo.types import RolloutBatch
 
@@ -53,6 +53,24 @@ class TrainState:
     def reference_pin(self) -> ResetEvent | None:
         """The reset whose pin is the reference now; None means the base model."""
         return self.resets[-1] if self.resets else None
+
+    def after_step(
+        self, sampled: SampledGroups, *, position: Mapping[str, int], score: float | None
+    ) -> TrainState:
+        """One step further; ``score`` is the validation's, if there was one."""
+        used = sampled.rollouts.num_groups if sampled.rollouts is not None else 0
+        is_best = score is not None and (self.best_score is None or score > self.best_score)
+        step = self.step + 1
+        return dataclasses.replace(
+            self,
+            step=step,
+            sampler=sampled.state,
+            prompt_position=position,
+            groups_generated=self.groups_generated + sampled.num_generated,
+            groups_used=self.groups_used + used,
+            best_score=score if is_best else self.best_score,
+            best_step=step if is_best else self.best_step,
+        )
 
     @property
     def is_behind_reset(self) -> bool:
