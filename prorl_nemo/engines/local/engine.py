@@ -31,7 +31,12 @@ from prorl_nemo.engines.local.model import (
 )
 from prorl_nemo.engines.local.optimizer import WarmedAdamW
 from prorl_nemo.engines.local.rollouts import make_rollout_batch, summarize_validation
-from prorl_nemo.engines.local.update import MinibatchMetrics, make_loss_inputs, mean_metrics
+from prorl_nemo.engines.local.update import (
+    NOTHING_YET,
+    add_share,
+    make_loss_inputs,
+    mean_metrics,
+)
 from prorl_nemo.objective import Objective
 from prorl_nemo.seeding import seeded_generator
 from prorl_nemo.tasks.base import Problem, Score
@@ -196,11 +201,11 @@ class LocalEngine:
             part.put(entropy, values[1].cpu())
         return logprobs, entropy
 
-    def _update(self, batch: TrainBatch, rows: Tensor) -> MinibatchMetrics:
+    def _update(self, batch: TrainBatch, rows: Tensor) -> TrainMetrics:
         """One optimizer update on ``rows``, in micro-batches of similar length."""
         mask, rollouts = batch.loss_mask[rows], batch.rollouts
         counts = (mask.any(dim=-1).sum().clamp(min=1), mask.sum().clamp(min=1))
-        metrics = MinibatchMetrics.zero()
+        metrics = NOTHING_YET
         lengths = rollouts.input_lengths[rows].tolist()
         budget = self._config.policy.dynamic_batching.train_mb_tokens
         for chosen in split_by_length(lengths, max_tokens=budget):
@@ -208,7 +213,7 @@ class LocalEngine:
             curr_logprobs, _ = self._forward(self._policy, rollouts, part)
             result = self._objective(make_loss_inputs(batch, part, curr_logprobs, counts=counts))
             result.loss.loss.backward()
-            metrics = metrics.plus(result)
+            metrics = add_share(metrics, result)
         learning_rate = self._optimizer.learning_rate
         grad_norm = self._optimizer.update(loss=metrics.loss)
         return replace(metrics, grad_norm=grad_norm, learning_rate=learning_rate)

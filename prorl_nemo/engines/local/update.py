@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import fields, replace
 
 from torch import Tensor
 
@@ -11,42 +11,35 @@ from prorl_nemo.engines.local.forward import ResponseRows
 from prorl_nemo.objective import LossInputs, ObjectiveResult
 from prorl_nemo.types import TrainBatch, TrainMetrics
 
+NOTHING_YET = TrainMetrics(
+    loss=0.0,
+    policy_loss=0.0,
+    kl_penalty=0.0,
+    clip_fraction_low=0.0,
+    clip_fraction_high=0.0,
+    ratio_mean=0.0,
+    importance_out_of_bound_rate=0.0,
+    grad_norm=0.0,
+    learning_rate=0.0,
+    num_updates=1,
+)
 
-@dataclass(frozen=True)
-class MinibatchMetrics:
-    """One optimizer update; the loss terms are sums of the micro-batches' shares."""
 
-    loss: float
-    policy_loss: float
-    kl_penalty: float
-    clip_fraction_low: float
-    clip_fraction_high: float
-    ratio_mean: float
-    importance_out_of_bound_rate: float
-    grad_norm: float
-    learning_rate: float
-
-    @classmethod
-    def zero(cls) -> MinibatchMetrics:
-        return cls(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-
-    def plus(self, result: ObjectiveResult) -> MinibatchMetrics:
-        """With the shares of one more micro-batch."""
-        loss = result.loss
-        total = float(loss.loss.detach())
-        policy_loss = float(loss.policy_loss)
-        return MinibatchMetrics(
-            loss=self.loss + total,
-            policy_loss=self.policy_loss + policy_loss,
-            kl_penalty=self.kl_penalty + total - policy_loss,
-            clip_fraction_low=self.clip_fraction_low + float(loss.clip_fraction_low),
-            clip_fraction_high=self.clip_fraction_high + float(loss.clip_fraction_high),
-            ratio_mean=self.ratio_mean + float(loss.ratio_mean),
-            importance_out_of_bound_rate=self.importance_out_of_bound_rate
-            + float(result.importance_out_of_bound_rate),
-            grad_norm=self.grad_norm,
-            learning_rate=self.learning_rate,
-        )
+def add_share(metrics: TrainMetrics, result: ObjectiveResult) -> TrainMetrics:
+    """The metrics of an update with the shares of one more micro-batch."""
+    loss = result.loss
+    total, policy_loss = float(loss.loss.detach()), float(loss.policy_loss)
+    out_of_bound_rate = float(result.importance_out_of_bound_rate)
+    return replace(
+        metrics,
+        loss=metrics.loss + total,
+        policy_loss=metrics.policy_loss + policy_loss,
+        kl_penalty=metrics.kl_penalty + total - policy_loss,
+        clip_fraction_low=metrics.clip_fraction_low + float(loss.clip_fraction_low),
+        clip_fraction_high=metrics.clip_fraction_high + float(loss.clip_fraction_high),
+        ratio_mean=metrics.ratio_mean + float(loss.ratio_mean),
+        importance_out_of_bound_rate=metrics.importance_out_of_bound_rate + out_of_bound_rate,
+    )
 
 
 def make_loss_inputs(
@@ -77,22 +70,11 @@ def make_loss_inputs(
     )
 
 
-def mean_metrics(updates: Sequence[MinibatchMetrics]) -> TrainMetrics:
+def mean_metrics(updates: Sequence[TrainMetrics]) -> TrainMetrics:
     """Means over the updates of a step; the learning rate is the last one's."""
-    count = len(updates)
-
-    def mean(name: str) -> float:
-        return float(sum(getattr(update, name) for update in updates) / count)
-
-    return TrainMetrics(
-        loss=mean("loss"),
-        policy_loss=mean("policy_loss"),
-        kl_penalty=mean("kl_penalty"),
-        clip_fraction_low=mean("clip_fraction_low"),
-        clip_fraction_high=mean("clip_fraction_high"),
-        ratio_mean=mean("ratio_mean"),
-        importance_out_of_bound_rate=mean("importance_out_of_bound_rate"),
-        grad_norm=mean("grad_norm"),
-        learning_rate=updates[-1].learning_rate,
-        num_updates=count,
-    )
+    means = {
+        field.name: sum(getattr(update, field.name) for update in updates) / len(updates)
+        for field in fields(TrainMetrics)
+    }
+    means["learning_rate"] = updates[-1].learning_rate
+    return TrainMetrics(**{**means, "num_updates": len(updates)})
