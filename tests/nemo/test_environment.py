@@ -10,7 +10,7 @@ pytest.importorskip("nemo_rl", reason="needs a NeMo-RL v0.7.0 source tree on PYT
 
 from prorl_nemo.config import TaskConfig
 from prorl_nemo.engines.nemo.environment import ResponseId, TaskEnvironment, start_environment
-from tests.nemo.standins import LetterTask
+from tests.nemo.letters import LetterTask
 
 pytestmark = pytest.mark.nemo
 
