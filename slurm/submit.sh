@@ -19,9 +19,9 @@ done
 
 main() {
   parse_arguments "$@"
-  load_settings "$CLUSTER_FILE"
+  load_settings "$CLUSTER_FILE" || exit 2
   CHAIN_LENGTH=${CHAIN:-$CHAIN_LENGTH}
-  check_settings
+  check_settings || exit 2
   WORK_DIR=$PWD
   STAGE=$(mktemp -d)
   trap 'rm -rf "$STAGE"' EXIT
@@ -30,6 +30,8 @@ main() {
   check_state
   make_request "$NODES"
   check_request
+  in_checkout -m prorl_nemo.cli plan --config "$STAGE/config.yaml" \
+    ${OVERRIDES[@]+"${OVERRIDES[@]}"} || exit 2
   if [[ $DRY_RUN == yes ]]; then
     show_plan
     exit 0
@@ -63,12 +65,13 @@ parse_arguments() {
 
 # The configuration with its defaults merged, and the facts of it that the scripts need.
 freeze_config() {
-  local overrides=() argument facts=()
+  local argument facts=()
+  OVERRIDES=()
   for argument in ${TRAIN_ARGUMENTS[@]+"${TRAIN_ARGUMENTS[@]}"}; do
-    [[ $argument == --* ]] || overrides+=("$argument")
+    [[ $argument == --* ]] || OVERRIDES+=("$argument")
   done
   in_checkout -m prorl_nemo.slurm.freeze "$CONFIG" "$STAGE/config.yaml" \
-    ${overrides[@]+"${overrides[@]}"} >"$STAGE/facts" || exit 2
+    ${OVERRIDES[@]+"${OVERRIDES[@]}"} >"$STAGE/facts" || exit 2
   mapfile -d '' -t facts <"$STAGE/facts"
   RUN_DIR=${facts[0]} ENGINE=${facts[1]} CONFIG_NODES=${facts[2]} CONFIG_GPUS=${facts[3]}
   if [[ -n $CONFIG_NODES ]] && ((CONFIG_NODES != NODES)); then
@@ -77,8 +80,6 @@ freeze_config() {
   if [[ -n $CONFIG_GPUS ]] && ((CONFIG_GPUS != GPUS_PER_NODE)); then
     fail "cluster.gpus_per_node is $CONFIG_GPUS, GPUS_PER_NODE in the cluster settings is $GPUS_PER_NODE"
   fi
-  in_checkout -m prorl_nemo.cli plan --config "$STAGE/config.yaml" \
-    ${overrides[@]+"${overrides[@]}"} || exit 2
   SLURM_DIR=$RUN_DIR/slurm
   JOB_NAME=prorl-$(basename "$RUN_DIR" | tr -c 'A-Za-z0-9._\n-' _)-$(printf %s "$RUN_DIR" | sha256sum | cut -c1-8)
 }

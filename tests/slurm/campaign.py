@@ -14,7 +14,7 @@ from prorl_nemo.slurm.segments import Segment, job_name, read_segments
 from tests.slurm.cluster import REPOSITORY, Cluster, wait_until
 
 CONFIG = REPOSITORY / "tests" / "slurm" / "campaign.yaml"
-LAST_STEP = 14
+LAST_STEP = 22
 SETTINGS = f"""\
 NODES=1 TIME_LIMIT=10 CHAIN_LENGTH=2
 PRORL=({sys.executable} -m prorl_nemo.cli)

@@ -21,8 +21,9 @@ NODE_SCRIPT = Path(__file__).with_name("node.sh")
 NETWORK = "10.217.44"
 GATEWAY = f"{NETWORK}.254"
 NODES = ("n1", "n2", "n3", "n4")
-PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged", "ip", "unshare", "nsenter")
-PATIENCE_SECONDS = 120.0
+PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged", "ip", "unshare", "nsenter", "setpriv")
+PATIENCE_SECONDS = 300.0
+RAY_PYTHON = os.environ.get("PRORL_TEST_RAY_PYTHON", sys.executable)
 SEARCH_PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 SLURM_CONF = """\
@@ -31,7 +32,7 @@ SlurmctldHost=login({gateway})
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={root}/run/munge.sock,cred_expire=2
+AuthInfo=socket={root}/run/munge.sock,cred_expire=5
 CredType=cred/munge
 StateSaveLocation={root}/state
 SlurmdSpoolDir={root}/spool/%n
@@ -160,7 +161,7 @@ class Cluster:
         return int(answer or 0)
 
     def _write_files(self, spank_plugin: Path | None) -> None:
-        for name in ("state", "log", "run", "dev", *(f"spool/{node}" for node in NODES)):
+        for name in ("state", "log", "run", "dev", "spank", *(f"spool/{node}" for node in NODES)):
             (self.root / name).mkdir(parents=True)
         for number in range(8):  # a gres without files registers as none; /dev/null will do
             (self.root / "dev" / f"gpu{number}").symlink_to("/dev/null")
@@ -180,12 +181,12 @@ class Cluster:
     def _boot(self, name: str, *address: str) -> None:
         flags = ["--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         visible = [self.root, REPOSITORY, Path(sys.prefix), Path(sys.base_prefix)]
-        visible += [
-            Path(path) for path in os.environ.get("PRORL_TEST_VISIBLE", "").split(":") if path
-        ]
+        visible += [Path(RAY_PYTHON).parents[1]]
         with (self.root / "log" / f"{name}.boot.log").open("a") as log:
             outer = subprocess.Popen(
-                ["unshare", *flags, str(NODE_SCRIPT), name, *address],
+                # Killed with us: a test run that is killed leaves no cluster behind.
+                ["setpriv", "--pdeathsig", "KILL", "unshare", *flags]
+                + [str(NODE_SCRIPT), name, *address],
                 env=self._environment({"VISIBLE": "\n".join(map(str, visible))}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

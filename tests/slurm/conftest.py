@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,12 +21,32 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     reason = reason_to_skip()
     if reason is not None:
         pytest.skip(reason)
-    cluster = Cluster(tmp_path_factory.mktemp("slurm") / "shared")
+    root = tmp_path_factory.mktemp("slurm") / "shared"
+    cluster = Cluster(root, spank_plugin=build_pyxis_stub(root.parent))
     try:
         cluster.start()
         yield cluster
     finally:
         cluster.stop()
+
+
+def build_pyxis_stub(directory: Path) -> Path | None:
+    """A plugin for srun that takes pyxis' options; None where it can't be compiled."""
+    target = directory / "shared" / "programs" / "pyxis_stub.so"
+    target.parent.mkdir(parents=True)
+    source = Path(__file__).with_name("pyxis_stub.c")
+    command = ["gcc", "-shared", "-fPIC", "-o", target, source]
+    if shutil.which("gcc") is None or subprocess.run(command, capture_output=True).returncode:
+        return None
+    return target
+
+
+@pytest.fixture
+def pyxis_stub(cluster: Cluster) -> Path:
+    """The directory where the stub notes what every step was given."""
+    if not (cluster.root / "programs" / "pyxis_stub.so").exists():
+        pytest.skip("needs gcc and slurm/spank.h (apt-get install gcc libslurm-dev)")
+    return cluster.root / "spank"
 
 
 @pytest.fixture
@@ -49,9 +70,9 @@ def make_campaign(
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same campaign in one process, without Slurm."""
     root = tmp_path_factory.mktemp("uninterrupted") / "run"
+    command = [sys.executable, "-m", "prorl_nemo.cli", "train", "--no-evaluation"]
     result = subprocess.run(
-        [sys.executable, "-m", "prorl_nemo.cli", "train", "--no-evaluation", "--config", CONFIG]
-        + [f"checkpointing.checkpoint_dir={root}"],
+        [*command, "--config", CONFIG, f"checkpointing.checkpoint_dir={root}"],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,

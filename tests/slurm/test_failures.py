@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_power_loss_of_a_worker_and_of_the_batch_host(
     segments = campaign.segments()
     assert [segment.outcome for segment in segments] == ["lost", "lost", "finished"]
     assert [(segment.job, segment.restart) for segment in segments] == [(job, n) for n in range(3)]
-    for before, after in zip(segments, segments[1:], strict=False):
+    for before, after in pairwise(segments):
         assert after.step_before == before.step_after
     assert read_steps(campaign.root) == read_steps(uninterrupted)
     assert read_manifest(campaign.root, LAST_STEP) == read_manifest(uninterrupted, LAST_STEP)

@@ -1,0 +1,29 @@
+"""Stands in for `prorl` on a Ray cluster: ray_driver.py RUN_DIR train ...
+
+Joins the cluster as NeMo-RL does, runs a task on every node, and notes what it found.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import ray
+
+root = Path(sys.argv[1])
+ray.init(address="auto", include_dashboard=False)
+
+
+@ray.remote(num_gpus=8, num_cpus=1)
+def host_name() -> str:
+    return socket.gethostname()
+
+
+found = {
+    "gpus": ray.cluster_resources()["GPU"],
+    "hosts": sorted(ray.get([host_name.remote() for _ in range(4)])),
+}
+(root / "ray.json").write_text(json.dumps(found))
+(root / "DONE").touch()
