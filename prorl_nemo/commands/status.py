@@ -25,10 +25,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def read_status(root: Path) -> dict[str, Any]:
     """What the files of a run directory tell; raises ValueError when it is none."""
-    from prorl_nemo.run_directory import DONE_FILE, is_running, load_frozen_config
+    from prorl_nemo.run_directory import CONFIG_FILE, DONE_FILE, is_running, load_frozen_config
     from prorl_nemo.run_history import read_metrics
     from prorl_nemo.run_schedule import current_run, schedule_runs
+    from prorl_nemo.slurm.segments import describe_campaign
 
+    jobs = describe_campaign(root)
+    if jobs and not (root / CONFIG_FILE).is_file():
+        return {"state": "not started yet", **jobs}
     config = load_frozen_config(root)
     rows = read_metrics(root)
     last = rows[-1] if rows else {"step": 0}
@@ -53,6 +57,7 @@ def read_status(root: Path) -> dict[str, Any]:
         "pass_rate": last.get("pass_rate"),
         "validation": validations[-1]["validation_score"] if validations else None,
         "best_validation": max((row["validation_score"] for row in validations), default=None),
+        **jobs,
     }
 
 

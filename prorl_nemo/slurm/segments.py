@@ -101,12 +101,12 @@ def describe_campaign(root: Path) -> dict[str, object]:
 
 def _gpu_hours_left(segments: Sequence[Segment], root: Path) -> float | None:
     """From GPU hours per step so far, lost and repeated work included."""
-    from prorl_nemo.run_directory import load_frozen_config
+    from prorl_nemo.run_directory import CONFIG_FILE, load_frozen_config
     from prorl_nemo.run_schedule import schedule_runs
 
     done = max((segment.step_after for segment in segments), default=0)
     hours = sum(segment.gpu_hours for segment in segments)
-    if done <= 0 or hours == 0:
+    if done <= 0 or hours == 0 or not (root / CONFIG_FILE).is_file():
         return None
     last = schedule_runs(load_frozen_config(root).prorl.schedule)[-1].end_step
     return hours / done * (last - done)

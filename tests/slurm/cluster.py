@@ -180,13 +180,13 @@ class Cluster:
 
     def _boot(self, name: str, *address: str) -> None:
         flags = ["--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        # A test run that is killed leaves no cluster behind.
+        killed_with_us = ["setpriv", "--pdeathsig", "KILL"]
         visible = [self.root, REPOSITORY, Path(sys.prefix), Path(sys.base_prefix)]
         visible += [Path(RAY_PYTHON).parents[1]]
         with (self.root / "log" / f"{name}.boot.log").open("a") as log:
             outer = subprocess.Popen(
-                # Killed with us: a test run that is killed leaves no cluster behind.
-                ["setpriv", "--pdeathsig", "KILL", "unshare", *flags]
-                + [str(NODE_SCRIPT), name, *address],
+                [*killed_with_us, "unshare", *flags, str(NODE_SCRIPT), name, *address],
                 env=self._environment({"VISIBLE": "\n".join(map(str, visible))}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
