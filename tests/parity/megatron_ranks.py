@@ -242,4 +242,6 @@ _type = torch.Tensor.type
 
 def _cuda_type(self: Tensor, *arguments: Any, **options: Any) -> Any:
     answer = _type(self, *arguments, **options)
-    return answer.replace("torch.", "torch.cuda.") if isinstance(answer, str) else answer
+    if not isinstance(answer, str) or "cuda" in answer:
+        return answer
+    return answer.replace("torch.", "torch.cuda.")
