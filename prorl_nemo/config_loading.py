@@ -10,6 +10,7 @@ exists, ``+key=value`` adds one, ``~key`` removes one. Interpolations such as
 from __future__ import annotations
 
 import difflib
+import importlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,10 @@ from prorl_nemo.config_campaign import Config
 
 # What belongs to the campaign as a whole: a run that overrode it would be ignored.
 CAMPAIGN_KEYS = ("checkpointing.", "logger.", "grpo.seed.", "prorl.schedule.", "prorl.evaluation.")
+
+
+# Imported when they are asked for: a laptop needs no rules about GPUs.
+ENGINE_CONFIGS = {"nemo": ("prorl_nemo.engines.nemo.config", "NemoCampaignConfig")}
 
 
 class ConfigError(ValueError):
@@ -75,11 +80,22 @@ def validate_config(raw: DictConfig) -> Config:
     """Check a tree against the models; raises ConfigError."""
     try:
         tree = OmegaConf.to_container(raw, resolve=True)
-        return Config.model_validate(tree)
+        return config_class(tree).model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_first_line(error)) from None
     except OmegaConfBaseException as error:
         raise ConfigError(_name_key(error)) from None
+
+
+def config_class(tree: Any) -> type[Config]:
+    """The model that checks a configuration: prorl.engine decides, as each engine has keys."""
+    section = tree.get("prorl") if isinstance(tree, dict) else None
+    engine = section.get("engine") if isinstance(section, dict) else None
+    if engine not in ENGINE_CONFIGS:
+        return Config
+    module, name = ENGINE_CONFIGS[engine]
+    found: type[Config] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def read_yaml(path: Path, overrides: Sequence[str] = ()) -> DictConfig:

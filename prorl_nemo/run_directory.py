@@ -14,8 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from prorl_nemo.atomic_directory import write_text
 from prorl_nemo.config_campaign import Config
+from prorl_nemo.config_loading import validate_config
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"
@@ -49,7 +52,8 @@ def load_frozen_config(root: Path) -> Config:
     path = root / CONFIG_FILE
     if not path.is_file():
         raise ValueError(f"{root}: not a run directory ({CONFIG_FILE} is missing)")
-    return Config.model_validate(json.loads(path.read_text(encoding="utf-8"))["config"])
+    frozen = json.loads(path.read_text(encoding="utf-8"))["config"]
+    return validate_config(OmegaConf.create(frozen))
 
 
 def is_running(root: Path) -> bool:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from prorl_nemo.commands.config_arguments import add_config_arguments, find_config
 from prorl_nemo.commands.train import fix_hash_seed
+
+if TYPE_CHECKING:
+    from prorl_nemo.config_campaign import Config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +36,19 @@ def run(arguments: argparse.Namespace) -> int:
             f"of up to {generation.max_new_tokens} tokens, "
             f"{'reset at its start, ' if run.reset_at_start else ''}{tasks}"
         )
+        if config.prorl.engine == "nemo":
+            _print_layout(current, num_steps=run.end_step - run.start_step)
     make_tasks(config.prorl.validation.tasks)
     make_tasks(config.prorl.evaluation.tasks)
     print("the configuration is sound")
     return 0
+
+
+def _print_layout(config: Config, *, num_steps: int) -> None:
+    """Batches, parallel layout, memory and time of a run on NeMo-RL."""
+    from prorl_nemo.engines.nemo.config import NemoCampaignConfig
+    from prorl_nemo.engines.nemo.plan import plan_run
+
+    assert isinstance(config, NemoCampaignConfig), "the loader chooses it by prorl.engine"
+    for line in plan_run(config, num_steps=num_steps):
+        print(f"    {line}")

@@ -60,8 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
         if outcome == "stopped":
             display.say(f"stopped ({requests.stop_reason()}); the same command goes on")
             return 0
-        if arguments.no_evaluation:
+        if arguments.no_evaluation or config.prorl.engine == "nemo":
             write_text(root / DONE_FILE, "")
+            display.say(f"finished; `prorl convert {root} OUT` makes a Hugging Face directory")
             return 0
         from prorl_nemo.finish import finish_campaign  # matplotlib, which training does without
 
@@ -73,7 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
 def choose_engine(config: Config, root: Path, display: ProgressDisplay) -> BuildEngine:
     """The engine that prorl.engine names; only here is there a choice."""
     if config.prorl.engine == "nemo":
-        raise ValueError("prorl.engine: nemo is not part of this release yet")
+        # Deferred: NeMo-RL is an installation of its own, and takes seconds to import.
+        from prorl_nemo.engines.nemo.build import NemoEngineBuilder
+
+        return NemoEngineBuilder(root)
     from prorl_nemo.engines.local.build import LocalEngineBuilder
 
     warm_start = display.warm_start(config.prorl.tiny_model.warm_start.num_steps)
