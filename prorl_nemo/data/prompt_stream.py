@@ -14,7 +14,6 @@ from itertools import accumulate
 
 from prorl_nemo.tasks.base import Problem, Task
 
-
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 

@@ -61,6 +61,10 @@ def load_policy(policy: PolicyConfig) -> PreTrainedModel:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"policy.model_name: can't load {where}: {reason}") from None
     nn.Module.to(model, choose_device(policy.device))
+    for parameter in model.parameters():
+        # Out of the mapped file, whose alignment differs and with it the rounding of products:
+        # the same weights have to give the same bits, or the KL behind a reset isn't 0.
+        parameter.data = parameter.data.clone()
     model.eval()
     return model
 

@@ -83,5 +83,5 @@ def select_rows(cache: DynamicCache, rows: Tensor) -> None:
 
 def additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """[rows, queries, keys] bool -> [rows, 1, queries, keys], 0 or a large negative number."""
-    blocked = torch.finfo(dtype).min
-    return torch.where(allowed[:, None], 0.0, blocked).to(dtype)
+    blocked = ~allowed[:, None]
+    return torch.zeros_like(blocked, dtype=dtype).masked_fill(blocked, torch.finfo(dtype).min)
