@@ -16,8 +16,9 @@ from prorl_nemo.checkpointing import CheckpointStore
 from prorl_nemo.config_loading import read_yaml
 from prorl_nemo.data.prompt_stream import PromptStream, WeightedTask
 from prorl_nemo.engines.nemo.config import NemoCampaignConfig
-from prorl_nemo.engines.nemo.engine import NemoEngine, NemoParts, WorkerStart
+from prorl_nemo.engines.nemo.engine import NemoEngine
 from prorl_nemo.engines.nemo.environment import TaskEnvironment
+from prorl_nemo.engines.nemo.parts import NemoParts, WorkerStart
 from prorl_nemo.run_requests import RunRequests
 from prorl_nemo.run_schedule import schedule_runs
 from prorl_nemo.step_record import StepRecord

@@ -26,9 +26,10 @@ from prorl_nemo.campaign_tasks import CampaignTasks
 from prorl_nemo.config_campaign import Config
 from prorl_nemo.engine import Engine
 from prorl_nemo.engines.nemo.config import NemoCampaignConfig
-from prorl_nemo.engines.nemo.engine import NemoEngine, NemoParts, WorkerStart
+from prorl_nemo.engines.nemo.engine import NemoEngine
 from prorl_nemo.engines.nemo.environment import ResponseId, start_environment
 from prorl_nemo.engines.nemo.master_config import build_master_config
+from prorl_nemo.engines.nemo.parts import NemoParts, WorkerStart
 from prorl_nemo.engines.nemo.reference import ReferenceWorkers
 from prorl_nemo.engines.nemo.release import find_release_root, require_nemo_rl
 from prorl_nemo.engines.nemo.rollouts import PromptEncoder, make_datum
@@ -113,7 +114,7 @@ def start_task_environment(config: NemoCampaignConfig) -> Any:
 
 @dataclass(frozen=True)
 class StartWorkers:
-    """``engine.StartParts``: NeMo-RL's set-up with the weights that ``WorkerStart`` names."""
+    """``parts.StartParts``: NeMo-RL's set-up with the weights that ``WorkerStart`` names."""
 
     config: NemoCampaignConfig
     root: Path

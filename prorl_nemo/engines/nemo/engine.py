@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 import torch
@@ -22,6 +22,7 @@ from nemo_rl.utils.checkpoint import CheckpointManager
 from prorl_nemo.algorithms.entropy import estimate_entropy
 from prorl_nemo.engines.nemo.config import NemoCampaignConfig
 from prorl_nemo.engines.nemo.loss_fn import ProRLLossFn
+from prorl_nemo.engines.nemo.parts import NemoParts, StartParts, WorkerStart
 from prorl_nemo.engines.nemo.reference import ReferenceWorkers
 from prorl_nemo.engines.nemo.rollouts import (
     PromptEncoder,
@@ -52,32 +53,6 @@ SYNCHRONOUS_SAVE = {
     "model_save_format": "safetensors",
     "save_consolidated": False,
 }
-
-
-@dataclass(frozen=True)
-class NemoParts:
-    """The parts of NeMo-RL that a run is made of."""
-
-    policy: Any  # ColocatablePolicyInterface
-    policy_generation: Any  # GenerationInterface
-    environment: Any  # Ray actor handle of a TaskEnvironment
-    tokenizer: Any
-    logger: Any
-
-
-@dataclass(frozen=True)
-class WorkerStart:
-    """The weights that new workers have: all None is the base model."""
-
-    weights: Path | None = None
-    optimizer: Path | None = None
-    reference: Path | None = None  # weights of a pin
-
-
-class StartParts(Protocol):
-    """Starts the workers, with optimizer and reference, or starts them again."""
-
-    def __call__(self, start: WorkerStart) -> NemoParts: ...
 
 
 class NemoEngine:
