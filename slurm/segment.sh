@@ -18,6 +18,7 @@ done
 main() {
   load_state && load_settings "$FROZEN/cluster.env" || exit 1
   RESTART=${SLURM_RESTART_COUNT:-0}
+  unset SLURM_RESTART_COUNT # jobs that this one submits would inherit it
   LOG_NAME=$SLURM_JOB_ID.$RESTART
   LOG_DIR=$RUN_DIR/logs/$LOG_NAME
   mkdir -p "$LOG_DIR"

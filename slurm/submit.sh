@@ -163,7 +163,19 @@ submit_chain() {
   local before
   before=$(count_submitted)
   top_up_chain "$CHAIN_LENGTH" || fail "sbatch took no segment"
+  cancel_if_hopeless
   echo "$(($(count_submitted) - before)) segments submitted; prorl status $(printf %q "$RUN_DIR")"
+}
+
+# Where EnforcePartLimits is off, Slurm takes jobs that it will never start.
+cancel_if_hopeless() {
+  local reason
+  sleep 2 # until Slurm has looked at them
+  reason=$(squeue --noheader --user="$(id -un)" --name="$JOB_NAME" --states=PENDING --format=%r |
+    grep -Em1 'PartitionTimeLimit|PartitionNodeLimit|BadConstraints|InvalidAccount|InvalidQOS|MaxWallDurationPerJobLimit') ||
+    return 0
+  cancel_successors
+  fail "Slurm would never start the jobs ($reason): cancelled"
 }
 
 count_submitted() {

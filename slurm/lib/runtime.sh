@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # How a command reaches a node: srun, and the container runtime around the command.
 
-# Fills RUNTIME_SRUN (options of srun) and RUNTIME_WRAP (words before the command).
+# Fills RUNTIME_SRUN (options of srun), RUNTIME_WRAP (words before the command) and CODE_PATH.
 # The frozen files, the run directory and the working directory are visible at the same
 # place inside the container.
 make_runtime() {
-  RUNTIME_SRUN=() RUNTIME_WRAP=()
+  RUNTIME_SRUN=() RUNTIME_WRAP=() CODE_PATH=${PYTHONPATH:-}
+  [[ -d $FROZEN/code ]] && CODE_PATH=$FROZEN/code${PYTHONPATH:+:$PYTHONPATH}
   local mount mounts=("$RUN_DIR:$RUN_DIR" "$WORK_DIR:$WORK_DIR" ${MOUNTS[@]+"${MOUNTS[@]}"})
   case $RUNTIME in
     pyxis)

@@ -32,7 +32,7 @@ watch_driver() {
       lead=$(lead_seconds)
       ((lead <= (end - start) / 2)) || lead=$(((end - start) / 2))
       ((now < end - lead)) || request_yield "$((end - now)) s to the time limit"
-      ((now < end - TEARDOWN_SECONDS / 3)) || VERDICT=late
+      ((now < end - TEARDOWN_SECONDS * 2 / 3)) || VERDICT=late
     fi
     [[ -e $RUN_DIR/STOP ]] && note_stop
     is_hanging "$start" "$now" && VERDICT=hang

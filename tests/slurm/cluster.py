@@ -134,6 +134,12 @@ class Cluster:
         self.boot_node(node)
         wait_until(lambda: self._num_idle() == len(NODES), f"{node} to be idle again")
 
+    def configure(self, old: str, new: str) -> None:
+        """Change a line of slurm.conf while the cluster runs."""
+        conf = self.root / "slurm.conf"
+        conf.write_text(conf.read_text().replace(old, new))
+        self.out("scontrol", "reconfigure")
+
     def process_ids(self, node: str) -> dict[int, str]:
         """Command lines on a node but for those of Slurm and of the node itself.
 

@@ -15,7 +15,7 @@ enum { IMAGE, MOUNTS, WORKDIR, WRITABLE, COUNT };
 static char *given[COUNT];
 static int remember(int which, const char *value, int remote) {
   (void)remote;
-  given[which] = strdup(value ? value : "yes");
+  given[which] = strdup(value && *value ? value : "yes");
   return 0;
 }
 static struct spank_option options[] = {

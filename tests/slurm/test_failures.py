@@ -29,6 +29,8 @@ def test_power_loss_of_a_worker_and_of_the_batch_host(
         nodes = cluster.out(
             "scontrol", "show", "hostnames", dict(campaign.queue("RUNNING"))[job]
         ).split()
+        # The tiny campaign must not end before Slurm has noticed.
+        os.kill(_driver_pid(cluster, nodes[0]), signal.SIGSTOP)
         cluster.power_off(nodes[position])
         segment = campaign.wait_for_segments(count)[-1]  # its successor writes the row
         assert (segment.outcome, segment.exit_code) == ("lost", None), campaign.logs()

@@ -63,6 +63,20 @@ def test_an_impossible_request_queues_nothing(
     assert campaign.cluster.out("squeue", "--noheader") == ""
 
 
+def test_jobs_that_slurm_would_never_start_are_cancelled(
+    cluster: Cluster, make_campaign: MakeCampaign
+) -> None:
+    campaign = make_campaign("TIME_LIMIT=10:00:00\n")
+    cluster.configure("EnforcePartLimits=ALL", "EnforcePartLimits=NO")
+    try:
+        result = campaign.submit()
+    finally:
+        cluster.configure("EnforcePartLimits=NO", "EnforcePartLimits=ALL")
+    assert result.returncode == 2
+    assert "would never start the jobs (PartitionTimeLimit)" in result.stderr
+    campaign.wait_until_quiet()
+
+
 def test_a_dry_run_leaves_nothing_behind(make_campaign: MakeCampaign) -> None:
     campaign = make_campaign()
     result = campaign.submit(options=["--dry-run"])
@@ -87,7 +101,7 @@ def test_no_environment_no_log_directory_and_jobs_behind_the_campaign(
     (campaign.root / "logs").rmdir()
     jobs = [job for job, _ in campaign.queue()]
     assert len(jobs) == 2
-    cluster.out("scontrol", "release", jobs[0])
+    cluster.out("scontrol", "release", min(jobs, key=int))
     (segment,) = campaign.wait_for_segments(1)
     assert segment.outcome == "finished", campaign.logs()
     campaign.wait_until_quiet()  # the held successor is cancelled
