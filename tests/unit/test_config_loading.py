@@ -55,7 +55,7 @@ def test_a_later_override_wins() -> None:
 @pytest.mark.parametrize("key", ["prorl.train_tasks.1.weight", "prorl.train_tasks[1].weight"])
 def test_an_item_of_a_list(key: str) -> None:
     weights = [task.weight for task in load(f"{key}=3").prorl.train_tasks]
-    assert weights == [1.0, 3.0, 1.0]
+    assert weights == [2.0, 3.0, 1.0]
 
 
 def test_one_task_can_be_removed() -> None:
