@@ -89,9 +89,7 @@ class Cluster:
     def start(self) -> None:
         self._boot("login")
         wait_until((self.root / "run" / "munge.sock").exists, "munge on the login node")
-        for node in NODES:
-            self.boot_node(node)
-        wait_until(lambda: self._num_idle() == len(NODES), f"idle nodes, see {self.root}/log")
+        self.bring_back()
 
     def stop(self) -> None:
         for name in (*NODES, "login"):
@@ -129,10 +127,15 @@ class Cluster:
         ):
             _call([*login, "ip", "link", *map(str, words)])
 
-    def bring_back(self, node: str) -> None:
-        """Power a node on and wait until Slurm uses it again."""
-        self.boot_node(node)
-        wait_until(lambda: self._num_idle() == len(NODES), f"{node} to be idle again")
+    def bring_back(self) -> None:
+        """Power on what is off and wait until Slurm uses it again."""
+        for node in set(NODES) - self._first.keys():
+            self.boot_node(node)
+        in_use = ("sinfo", "--noheader", "--states=idle,alloc,mix,comp", "--format=%D")
+        wait_until(
+            lambda: sum(map(int, self.run(*in_use).stdout.split())) == len(NODES),
+            "all nodes to be used again",
+        )
 
     def configure(self, old: str, new: str) -> None:
         """Change a line of slurm.conf while the cluster runs."""
@@ -161,10 +164,6 @@ class Cluster:
     def wait_for_end(self, job: str) -> None:
         command = ("squeue", "--noheader", f"--jobs={job}", "--format=%T")
         wait_until(lambda: not self.run(*command).stdout.strip(), f"the end of job {job}")
-
-    def _num_idle(self) -> int:
-        answer = self.run("sinfo", "--noheader", "--states=idle", "--format=%D").stdout.strip()
-        return int(answer or 0)
 
     def _write_files(self, spank_plugin: Path | None) -> None:
         for name in ("state", "log", "run", "dev", "spank", *(f"spool/{node}" for node in NODES)):

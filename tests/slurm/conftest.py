@@ -62,6 +62,7 @@ def make_campaign(
         return made[-1]
 
     yield make
+    cluster.bring_back()  # a test may have ended in the dark
     for campaign in made:
         campaign.stop_everything()
 
