@@ -66,7 +66,9 @@ class LocalEngine:
         self._scorer = scorer
         self._policy = load_policy(config.policy)
         self._codec = load_codec(config.policy, self._policy)
-        self._reference = copy.deepcopy(self._policy).requires_grad_(False)
+        # Never updated, yet its weights keep requires_grad: without it torch takes other kernels,
+        # and equal weights would not give equal log-probabilities.
+        self._reference = copy.deepcopy(self._policy)
         self._optimizer = WarmedAdamW(
             self._policy, config.policy.optimizer, max_grad_norm=config.policy.max_grad_norm
         )
