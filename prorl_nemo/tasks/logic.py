@@ -7,7 +7,7 @@ evaluate model text or never return: those tasks ask for isolation.
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -76,7 +76,7 @@ class LogicTask:
 
         if dataset not in DATASETS:
             raise ValueError(f"{name}: reasoning_gym has no data set {dataset!r}")
-        if dataset in HASH_DEPENDENT and sys.flags.hash_randomization:
+        if dataset in HASH_DEPENDENT and os.environ.get("PYTHONHASHSEED", "random") == "random":
             raise ValueError(
                 f"{name}: problems of {dataset} depend on Python's hash seed; "
                 "set PYTHONHASHSEED=0 so that a resumed campaign sees the same ones"

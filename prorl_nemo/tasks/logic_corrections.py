@@ -15,7 +15,8 @@ StockScorer = Callable[[str, dict[str, Any]], float]
 CorrectedScorer = Callable[[str, dict[str, Any], StockScorer], float]
 
 TRUTH_VALUES = {"true": True, "false": False}
-NUMBER_OR_FRACTION = re.compile(r"\s*(\d{1,30}(?:\.\d{1,30})?|\.\d{1,30})(?:\s*/\s*(\d{1,30}))?\s*")
+NUMBER = r"(?:\d{1,30}(?:\.\d{1,30})?|\.\d{1,30})(?:e[+-]?\d{1,2})?"
+NUMBER_OR_FRACTION = re.compile(rf"\s*({NUMBER})(?:\s*/\s*(\d{{1,30}}))?\s*", re.IGNORECASE)
 
 
 def score_game_of_life_halting(answer: str, entry: dict[str, Any], stock: StockScorer) -> float:

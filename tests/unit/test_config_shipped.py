@@ -15,7 +15,8 @@ from tests.support.campaigns import REPOSITORY
 LOCAL = REPOSITORY / "conf" / "local.yaml"
 # Keys whose name says all that a comment could.
 PLAIN = {
-    "batch_size", "betas", "enabled", "eps", "lr", "max_grad_norm", "name", "num_steps", "project", "seed", "task", "temperature",
+    "batch_size", "betas", "enabled", "eps", "lr", "max_grad_norm", "name", "num_steps",
+    "project", "seed", "task", "temperature",
     "tensorboard_enabled", "top_p", "wandb_enabled", "weight_decay", "tasks", "precision",
 }  # fmt: skip
 PLAIN_SECTIONS = ("prorl.tiny_model.",)

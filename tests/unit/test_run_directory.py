@@ -38,7 +38,7 @@ def test_the_same_campaign_may_come_back(tmp_path: Path, config: Config) -> None
         ("policy.optimizer.betas.1=0.5", "policy.optimizer.betas.1: 0.999 -> 0.5"),
         ("policy.model_name=/elsewhere", "policy.model_name: 'tiny' -> '/elsewhere'"),
         ("prorl.schedule.0.num_steps=7", "prorl.schedule.0.num_steps: "),
-        ("~prorl.train_tasks.2", "prorl.train_tasks.2.name: 'chain_sum' -> None"),
+        ("~prorl.train_tasks.2", "prorl.train_tasks.2.name: 'letter_counting' -> None"),
     ],
 )
 def test_another_configuration_is_refused_by_key(
@@ -60,9 +60,7 @@ def test_another_configuration_is_refused_by_key(
     "override",
     ["checkpointing.save_period=3", "logger.tensorboard_enabled=false", "policy.device=cpu"],
 )
-def test_what_changes_no_result_may_differ(
-    tmp_path: Path, config: Config, override: str
-) -> None:
+def test_what_changes_no_result_may_differ(tmp_path: Path, config: Config, override: str) -> None:
     with owned_run_directory(tmp_path, config):
         pass
     with owned_run_directory(tmp_path, load(override)):
