@@ -52,7 +52,7 @@ run_step() {
     shift
   done
   shift
-  exec srun "--job-name=$name" --overlap --kill-on-bad-exit=1 --unbuffered \
+  exec srun "--job-name=$name" --overlap --kill-on-bad-exit=1 \
     "--cpus-per-task=$(min_cpus_per_node)" "--chdir=$WORK_DIR" \
     ${SRUN_OPTIONS[@]+"${SRUN_OPTIONS[@]}"} ${options[@]+"${options[@]}"} \
     ${RUNTIME_SRUN[@]+"${RUNTIME_SRUN[@]}"} \

@@ -44,7 +44,8 @@ def test_power_loss_of_a_worker_and_of_the_batch_host(
     assert [segment.outcome for segment in segments] == ["terminated", "lost", "finished"]
     assert [(segment.job, segment.restart) for segment in segments] == [(job, n) for n in range(3)]
     for before, after in pairwise(segments):
-        assert after.step_before == before.step_after
+        # A trainer that outlives its job by seconds may still save.
+        assert before.step_after <= after.step_before < LAST_STEP
     assert read_steps(campaign.root) == read_steps(uninterrupted)
     assert read_manifest(campaign.root, LAST_STEP) == read_manifest(uninterrupted, LAST_STEP)
 
