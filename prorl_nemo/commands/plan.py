@@ -28,7 +28,6 @@ def run(arguments: argparse.Namespace) -> int:
     for run in schedule_runs(config.prorl.schedule):
         current = config_of_run(config, run.index)
         grpo, generation = current.grpo, current.policy.generation
-        make_tasks(current.prorl.train_tasks)
         tasks = ", ".join(f"{entry.name} x{entry.weight:g}" for entry in current.prorl.train_tasks)
         print(
             f"{run.name}: steps {run.start_step + 1}-{run.end_step}, "
@@ -38,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         if config.prorl.engine == "nemo":
             _print_layout(current, num_steps=run.end_step - run.start_step)
+        make_tasks(current.prorl.train_tasks)
     make_tasks(config.prorl.validation.tasks)
     make_tasks(config.prorl.evaluation.tasks)
     print("the configuration is sound")

@@ -29,10 +29,8 @@ def small_campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def load_campaign(monkeypatch: pytest.MonkeyPatch) -> LoadCampaign:
+def load_campaign() -> LoadCampaign:
     """``load_campaign(path=..., overrides=[...])``: the campaign, all of its runs checked."""
-
-    monkeypatch.setattr(config_loading, "Config", NemoCampaignConfig)
 
     def load(path: Path = CAMPAIGNS[0], overrides: tuple[str, ...] = ()) -> NemoCampaignConfig:
         config = config_loading.load_config(path, overrides)
