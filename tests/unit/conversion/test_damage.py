@@ -177,6 +177,7 @@ def _convert_with_limit(iteration: Path, output: Path) -> str:
     return finished.stdout
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_leaves_nothing(iteration: Path, tmp_path: Path) -> None:
     message = _convert_with_limit(iteration, tmp_path / "out")
     assert message == f"{tmp_path / 'out'}: could not be written: File too large\n"

@@ -134,6 +134,7 @@ WRONG: list[tuple[str, list[str], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CAMPAIGNS, ids=lambda path: path.stem)
 def test_every_shipped_campaign_is_sound_in_all_of_its_runs(
     path: Path, load_campaign: LoadCampaign
