@@ -76,9 +76,7 @@ def test_the_loop_loads_no_engine() -> None:
 
 
 def modules_loaded_by(code: str) -> set[str]:
-    program = (
-        f"import atexit, sys; atexit.register(lambda: print('LOADED', *sys.modules)); {code}"
-    )
+    program = f"import atexit, sys; atexit.register(lambda: print('LOADED', *sys.modules)); {code}"
     finished = subprocess.run(
         [sys.executable, "-c", program],
         cwd=REPOSITORY,
