@@ -77,7 +77,8 @@ min_cpus_per_node() {
 kill_steps() {
   local signal=$1 step
   while read -r step; do
-    [[ $step =~ ^[0-9]+\.[0-9]+$ ]] && scancel --quiet "--signal=$signal" "$step"
+    # It may end by itself before scancel gets there.
+    [[ $step =~ ^[0-9]+\.[0-9]+$ ]] && scancel --quiet "--signal=$signal" "$step" 2>/dev/null
   done < <(squeue --steps --noheader --jobs="$SLURM_JOB_ID" --format=%i)
 }
 
