@@ -5,7 +5,7 @@ log_softmax would make and autograd would keep, is twice that. Here only ``chunk
 at a time are in fp32, forward and backward; between the two, one number per position is kept.
 Float64 logits are computed in float64.
 
-Deliberately not here: making the logits, and vocab-parallel logits.
+Deliberately not here: making the logits, and vocab-parallel logits (linear_logprobs).
 """
 
 from __future__ import annotations
