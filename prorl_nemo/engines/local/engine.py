@@ -20,7 +20,7 @@ from prorl_nemo.config_campaign import Config
 from prorl_nemo.engines.local.forward import (
     ResponseRows,
     compute_logprobs_and_entropy,
-    split_by_length,
+    make_micro_batches,
 )
 from prorl_nemo.engines.local.generate import Response, SamplingSettings, sample_responses
 from prorl_nemo.engines.local.model import (
@@ -196,22 +196,19 @@ class LocalEngine:
         logprobs = torch.zeros(rollouts.input_ids.shape)
         entropy = torch.zeros(rollouts.input_ids.shape)
         budget = self._config.policy.dynamic_batching.logprob_mb_tokens
-        for rows in split_by_length(rollouts.input_lengths.tolist(), max_tokens=budget):
-            part = ResponseRows.of(rollouts, torch.tensor(rows))
+        for part in make_micro_batches(rollouts, torch.arange(len(rollouts)), max_tokens=budget):
             values = self._forward(model, rollouts, part)
             part.put(logprobs, values[0].cpu())
             part.put(entropy, values[1].cpu())
         return logprobs, entropy
 
     def _update(self, batch: TrainBatch, rows: Tensor) -> TrainMetrics:
-        """One optimizer update on ``rows``, in micro-batches of similar length."""
+        """One optimizer update on ``rows``, in micro-batches."""
         mask, rollouts = batch.loss_mask[rows], batch.rollouts
         counts = (mask.any(dim=-1).sum().clamp(min=1), mask.sum().clamp(min=1))
         metrics = NOTHING_YET
-        lengths = rollouts.input_lengths[rows].tolist()
         budget = self._config.policy.dynamic_batching.train_mb_tokens
-        for chosen in split_by_length(lengths, max_tokens=budget):
-            part = ResponseRows.of(rollouts, rows[chosen])
+        for part in make_micro_batches(rollouts, rows, max_tokens=budget):
             curr_logprobs, _ = self._forward(self._policy, rollouts, part)
             result = self._objective(make_loss_inputs(batch, part, curr_logprobs, counts=counts))
             result.loss.loss.backward()

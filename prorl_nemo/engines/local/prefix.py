@@ -1,9 +1,4 @@
-"""Prompts computed once and shared by the responses that follow them.
-
-Sampling and training both see n responses to the same prompt. The prompt's keys and values
-are computed once per group and repeated; in training the gradient flows back through the
-repetition, so the result is that of full sequences at a fraction of the tokens.
-"""
+"""Prompts computed once and shared by the samples that follow them."""
 
 from __future__ import annotations
 
@@ -41,38 +36,6 @@ def prefill(
         logits_to_keep=1,
     )
     logits: Tensor = output.logits[:, -1]
-    return logits
-
-
-def extend(
-    model: PreTrainedModel,
-    input_ids: Tensor,  # [R, L], right-padded
-    is_prompt_token: Tensor,  # [R, P]
-    cache: DynamicCache,
-) -> Tensor:
-    """Run response tokens behind the prompts in ``cache``; logits [R, L, V].
-
-    With causal attention a token never sees the padding behind it, so only the prompt's
-    padding has to be masked.
-    """
-    rows, length = input_ids.shape
-    causal = torch.ones(length, length, dtype=torch.bool, device=input_ids.device).tril()
-    allowed = torch.cat(
-        [
-            is_prompt_token[:, None, :].expand(-1, length, -1),
-            causal.expand(rows, -1, -1),
-        ],
-        dim=-1,
-    )
-    start = is_prompt_token.sum(dim=-1, keepdim=True)
-    output = model(
-        input_ids=input_ids,
-        attention_mask=additive_mask(allowed, model.dtype),
-        position_ids=start + torch.arange(length, device=input_ids.device),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    logits: Tensor = output.logits
     return logits
 
 
