@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from prorl_nemo.engines.local.prefix import additive_mask, left_pad, prefill, select_rows
+from prorl_nemo.engines.local.kv_cache import make_cache, select_rows
+from prorl_nemo.engines.local.prefix import additive_mask, left_pad, prefill
 
 # Ended rows are taken out of the batch once this share of it, or less, is still alive.
 COMPACT_BELOW = 0.75
@@ -101,7 +102,7 @@ def _sample_chunk(
     generator: torch.Generator,
 ) -> list[Response]:
     input_ids, is_token = left_pad(prompts, model.device)
-    cache = DynamicCache(config=model.config)
+    cache = make_cache(model, capacity=input_ids.shape[1] + settings.max_new_tokens)
     copies = torch.repeat_interleave(torch.tensor(repeats, device=model.device))
     logits = prefill(model, input_ids, is_token, cache)[copies].float()
     select_rows(cache, copies)

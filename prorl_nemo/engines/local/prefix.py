@@ -39,11 +39,6 @@ def prefill(
     return logits
 
 
-def select_rows(cache: DynamicCache, rows: Tensor) -> None:
-    """Keep, drop or repeat rows of the cache, in the order of ``rows``."""
-    cache.batch_select_indices(rows)
-
-
 def additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """[rows, queries, keys] bool -> [rows, 1, queries, keys], 0 or a large negative number."""
     blocked = ~allowed[:, None]

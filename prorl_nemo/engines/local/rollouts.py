@@ -25,20 +25,25 @@ def make_rollout_batch(
         for group, ids, samples in zip(prompts, token_ids, responses, strict=True)
         for response in samples
     ]
-    width = max(len(ids) + len(response.tokens) for _, ids, response in rows)
-    input_ids = torch.zeros(len(rows), width, dtype=torch.int64)
-    generation_logprobs = torch.zeros(len(rows), width)
-    for row, (_, ids, response) in enumerate(rows):
-        start, end = len(ids), len(ids) + len(response.tokens)
-        input_ids[row, :end] = torch.tensor([*ids, *response.tokens])
-        generation_logprobs[row, start:end] = torch.tensor(response.logprobs)
+    prompt_lengths = torch.tensor([len(ids) for _, ids, _ in rows])
+    input_lengths = torch.tensor([len(ids) + len(r.tokens) for _, ids, r in rows])
+    width = int(input_lengths.max())
+    padding = [width - length for length in input_lengths.tolist()]
+    input_ids = [
+        [*ids, *response.tokens, *[0] * missing]
+        for (_, ids, response), missing in zip(rows, padding, strict=True)
+    ]
+    generation_logprobs = [
+        [*[0.0] * len(ids), *response.logprobs, *[0.0] * missing]
+        for (_, ids, response), missing in zip(rows, padding, strict=True)
+    ]
     return RolloutBatch(
         group_ids=torch.tensor([group.group_id for group, _, _ in rows]),
         task_names=tuple(group.problem.task for group, _, _ in rows),
-        input_ids=input_ids,
-        input_lengths=torch.tensor([len(ids) + len(r.tokens) for _, ids, r in rows]),
-        prompt_lengths=torch.tensor([len(ids) for _, ids, _ in rows]),
-        generation_logprobs=generation_logprobs,
+        input_ids=torch.tensor(input_ids),
+        input_lengths=input_lengths,
+        prompt_lengths=prompt_lengths,
+        generation_logprobs=torch.tensor(generation_logprobs),
         rewards=torch.tensor([score.reward for score in scores]),
         truncated=torch.tensor([response.truncated for _, _, response in rows]),
         scorer_failed=torch.tensor([score.failure is not None for score in scores]),
