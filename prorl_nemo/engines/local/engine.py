@@ -6,7 +6,6 @@ in training mode: RL compares log-probabilities, and dropout would make them noi
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from prorl_nemo.config_campaign import Config
 from prorl_nemo.engines.local.forward import (
@@ -30,6 +28,7 @@ from prorl_nemo.engines.local.model import (
     save_weights,
 )
 from prorl_nemo.engines.local.optimizer import WarmedAdamW
+from prorl_nemo.engines.local.reference import ReferenceWeights
 from prorl_nemo.engines.local.rollouts import make_rollout_batch, summarize_validation
 from prorl_nemo.engines.local.update import (
     NOTHING_YET,
@@ -66,9 +65,7 @@ class LocalEngine:
         self._scorer = scorer
         self._policy = load_policy(config.policy)
         self._codec = load_codec(config.policy, self._policy)
-        # Never updated, yet its weights keep requires_grad: without it torch takes other kernels,
-        # and equal weights would not give equal log-probabilities.
-        self._reference = copy.deepcopy(self._policy)
+        self._reference = ReferenceWeights.of_base(self._policy, config.policy.model_name)
         self._optimizer = WarmedAdamW(
             self._policy, config.policy.optimizer, max_grad_norm=config.policy.max_grad_norm
         )
@@ -95,8 +92,9 @@ class LocalEngine:
         )
 
     def compute_logprobs(self, batch: TrainBatch) -> TrainBatch:
-        prev_logprobs, entropy = self._forward_all(self._policy, batch.rollouts)
-        reference_policy_logprobs, _ = self._forward_all(self._reference, batch.rollouts)
+        prev_logprobs, entropy = self._forward_all(batch.rollouts)
+        with self._reference.in_place_of(self._policy):
+            reference_policy_logprobs, _ = self._forward_all(batch.rollouts)
         return replace(
             batch,
             prev_logprobs=prev_logprobs,
@@ -113,7 +111,7 @@ class LocalEngine:
         """Nothing to do: generation reads the policy's own weights."""
 
     def reset_reference(self, pin: Path, *, reset_optimizer: bool) -> None:
-        load_weights(self._reference, pin)
+        self._reference = ReferenceWeights.pinned(pin)
         if reset_optimizer:
             self._optimizer.clear()
 
@@ -139,7 +137,7 @@ class LocalEngine:
         load_weights(self._policy, directory)
         self._optimizer.load(directory)
         if reference is not None:
-            load_weights(self._reference, reference)
+            self._reference = ReferenceWeights.pinned(reference)
 
     def _sample(
         self,
@@ -191,13 +189,13 @@ class LocalEngine:
         )
 
     @torch.no_grad()
-    def _forward_all(self, model: PreTrainedModel, rollouts: RolloutBatch) -> tuple[Tensor, Tensor]:
+    def _forward_all(self, rollouts: RolloutBatch) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropy of every row on the CPU, [B, S], 0 off the response."""
         logprobs = torch.zeros(rollouts.input_ids.shape)
         entropy = torch.zeros(rollouts.input_ids.shape)
         budget = self._config.policy.dynamic_batching.logprob_mb_tokens
         for part in make_micro_batches(rollouts, torch.arange(len(rollouts)), max_tokens=budget):
-            values = self._forward(model, rollouts, part)
+            values = self._forward(rollouts, part)
             part.put(logprobs, values[0].cpu())
             part.put(entropy, values[1].cpu())
         return logprobs, entropy
@@ -209,7 +207,7 @@ class LocalEngine:
         metrics = NOTHING_YET
         budget = self._config.policy.dynamic_batching.train_mb_tokens
         for part in make_micro_batches(rollouts, rows, max_tokens=budget):
-            curr_logprobs, _ = self._forward(self._policy, rollouts, part)
+            curr_logprobs, _ = self._forward(rollouts, part)
             result = self._objective(make_loss_inputs(batch, part, curr_logprobs, counts=counts))
             result.loss.loss.backward()
             metrics = add_share(metrics, result)
@@ -217,11 +215,9 @@ class LocalEngine:
         grad_norm = self._optimizer.update(loss=metrics.loss)
         return replace(metrics, grad_norm=grad_norm, learning_rate=learning_rate)
 
-    def _forward(
-        self, model: PreTrainedModel, rollouts: RolloutBatch, part: ResponseRows
-    ) -> tuple[Tensor, Tensor]:
+    def _forward(self, rollouts: RolloutBatch, part: ResponseRows) -> tuple[Tensor, Tensor]:
         return compute_logprobs_and_entropy(
-            model,
+            self._policy,
             rollouts,
             part,
             temperature=self._config.policy.generation.temperature,

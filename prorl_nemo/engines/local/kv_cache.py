@@ -17,6 +17,9 @@ from transformers.cache_utils import DynamicLayer
 class PreallocatedLayer(DynamicLayer):
     """One layer's keys and values, [rows, heads, positions, head_dim], with room for more."""
 
+    keys: Tensor
+    values: Tensor
+
     def __init__(self, capacity: int) -> None:
         super().__init__()
         self._capacity = capacity
@@ -28,7 +31,9 @@ class PreallocatedLayer(DynamicLayer):
         """Append; the views returned end at the newest position."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._room = [self._make_room(states, len(states)) for states in (key_states, value_states)]
+            self._room = [
+                self._make_room(states, len(states)) for states in (key_states, value_states)
+            ]
         start, self._length = self._length, self._length + key_states.shape[-2]
         assert self._length <= self._capacity, "room for every token of a response"
         for room, new in zip(self._room, (key_states, value_states), strict=True):
