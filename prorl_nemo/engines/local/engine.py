@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +29,7 @@ from prorl_nemo.engines.local.model import (
 from prorl_nemo.engines.local.optimizer import WarmedAdamW
 from prorl_nemo.engines.local.reference import ReferenceWeights
 from prorl_nemo.engines.local.rollouts import make_rollout_batch, summarize_validation
+from prorl_nemo.engines.local.scoring import BackgroundScoring, Scorer
 from prorl_nemo.engines.local.update import (
     NOTHING_YET,
     add_share,
@@ -48,12 +48,6 @@ from prorl_nemo.types import (
 )
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-class Scorer(Protocol):
-    """Scores responses, in order; ``tasks.reward_pool.RewardPool`` is one."""
-
-    def score_all(self, items: Sequence[tuple[Problem, str]]) -> list[Score]: ...
 
 
 class LocalEngine:
@@ -76,7 +70,7 @@ class LocalEngine:
     def rollout(self, prompts: Sequence[PromptGroup], *, step: int) -> RolloutBatch:
         generation = self._config.policy.generation
         problems = [group.problem for group in prompts]
-        token_ids, responses = self._sample(
+        token_ids, responses, scores = self._sample(
             problems,
             num_samples=self._config.grpo.num_generations_per_prompt,
             temperature=generation.temperature,
@@ -87,7 +81,7 @@ class LocalEngine:
             prompts,
             token_ids=token_ids,
             responses=responses,
-            scores=self._score(problems, responses),
+            scores=scores,
             step=step,
         )
 
@@ -119,14 +113,14 @@ class LocalEngine:
         self, problems: Sequence[Problem], *, num_samples: int, step: int
     ) -> ValidationResult:
         settings = self._config.prorl.validation
-        _, responses = self._sample(
+        _, responses, scores = self._sample(
             problems,
             num_samples=num_samples,
             temperature=settings.temperature,
             top_p=settings.top_p,
             generator=self._generator("validate", step),
         )
-        return summarize_validation(problems, responses, self._score(problems, responses))
+        return summarize_validation(problems, responses, scores)
 
     def save(self, directory: Path, *, weights_only: bool) -> None:
         save_weights(self._policy, self._codec, directory)
@@ -147,8 +141,8 @@ class LocalEngine:
         temperature: float,
         top_p: float,
         generator: torch.Generator,
-    ) -> tuple[list[list[int]], list[list[Response]]]:
-        """The prompts' token ids, and the responses to each."""
+    ) -> tuple[list[list[int]], list[list[Response]], list[Score]]:
+        """The prompts' token ids, the responses to each, and the scores of all responses."""
         policy = self._config.policy
         token_ids = [self._codec.encode_prompt(problem.prompt) for problem in problems]
         longest = policy.max_total_sequence_length - policy.generation.max_new_tokens
@@ -165,28 +159,21 @@ class LocalEngine:
             max_batch_tokens=policy.generation.max_batch_tokens,
             eos_token_ids=self._codec.eos_token_ids,
         )
-        with torch.autocast(
+        precision = torch.autocast(
             self._device.type, self._precision, enabled=self._precision != torch.float32
-        ):
+        )
+        with precision, BackgroundScoring(self._scorer, problems) as scoring:
             responses = sample_responses(
                 self._policy,
                 token_ids,
                 num_samples=num_samples,
                 settings=settings,
                 generator=generator,
+                on_sampled=lambda index, sampled: scoring.submit(
+                    index, [self._codec.decode_response(said.tokens) for said in sampled]
+                ),
             )
-        return token_ids, responses
-
-    def _score(
-        self, problems: Sequence[Problem], responses: Sequence[Sequence[Response]]
-    ) -> list[Score]:
-        return self._scorer.score_all(
-            [
-                (problem, self._codec.decode_response(response.tokens))
-                for problem, group in zip(problems, responses, strict=True)
-                for response in group
-            ]
-        )
+        return token_ids, responses, scoring.scores()
 
     @torch.no_grad()
     def _forward_all(self, rollouts: RolloutBatch) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from before any nucleus cut: log-softmax of logits / temperature.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +41,9 @@ class Response:
     truncated: bool
 
 
+OnSampled = Callable[[int, list[Response]], None]
+
+
 @torch.inference_mode()
 def sample_responses(
     model: PreTrainedModel,
@@ -49,8 +52,13 @@ def sample_responses(
     num_samples: int,
     settings: SamplingSettings,
     generator: torch.Generator,
+    on_sampled: OnSampled | None = None,
 ) -> list[list[Response]]:
-    """``num_samples`` responses for each prompt (token ids), in the order of the prompts."""
+    """``num_samples`` responses for each prompt (token ids), in the order of the prompts.
+
+    ``on_sampled`` is told of the responses to a prompt as soon as their chunk is done; a group
+    that is split over chunks comes in parts.
+    """
     results: list[list[Response]] = [[] for _ in prompts]
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for chunk in _chunks(by_length, prompts, num_samples=num_samples, settings=settings):
@@ -63,6 +71,8 @@ def sample_responses(
         )
         for index, count in chunk:
             results[index] += rows[:count]
+            if on_sampled is not None:
+                on_sampled(index, rows[:count])
             rows = rows[count:]
     return results
 
