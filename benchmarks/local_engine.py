@@ -1,7 +1,7 @@
 """The local engine against transformers' `generate` and TRL's GRPOTrainer, in one process.
 
-    python benchmarks/local_engine.py tiny runs/local      # the base model of that run
-    python benchmarks/local_engine.py 135m runs/local      # random weights of SmolLM-135M's shape
+    python -m benchmarks.local_engine tiny runs/local      # the base model of that run
+    python -m benchmarks.local_engine 135m runs/local      # random weights of SmolLM-135M's shape
 
 TRL has to be importable (an environment of its own, with this project's packages). Both sides get
 the same model, prompts, rewards, group size, response limit, temperature, updates per step and KL
@@ -25,9 +25,9 @@ from pathlib import Path
 import torch
 import transformers
 import trl
-from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
+from benchmarks.trl_peer import Measured, as_text, load, run_trl
 from prorl_nemo.batching import make_train_batch
 from prorl_nemo.campaign_tasks import CampaignTasks, make_campaign_tasks, make_reward_pool
 from prorl_nemo.config_campaign import Config
@@ -134,27 +134,6 @@ def report(name: str, ratios: Sequence[float]) -> float:
     return median
 
 
-class Measured:
-    """Seconds of the counted steps, and the response tokens of one side."""
-
-    def __init__(self) -> None:
-        self.marks: list[float] = []
-        self.rollout_seconds = 0.0
-        self.tokens = self.responses = 0
-
-    @property
-    def seconds_per_step(self) -> float:
-        return (self.marks[-1] - self.marks[0]) / (len(self.marks) - 1)
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.tokens / self.rollout_seconds
-
-    @property
-    def tokens_per_response(self) -> float:
-        return self.tokens / self.responses
-
-
 def run_ours(engine: LocalEngine, config: Config, problems: Sequence[Problem]) -> Measured:
     measured, size = Measured(), config.grpo.num_prompts_per_step
     for step, start in enumerate(range(0, len(problems), size)):
@@ -195,89 +174,6 @@ def run_generate(config: Config, problems: Sequence[Problem]) -> float:
         responses = rows[:, inputs.input_ids.shape[1] :]
         tokens += int((responses != tokenizer.pad_token_id).sum())
     return tokens / seconds
-
-
-def run_trl(
-    config: Config, tasks: CampaignTasks, problems: Sequence[Problem], scratch: Path
-) -> Measured:
-    model, tokenizer = load(config)
-    measured = Measured()
-    updates = rows_per_step(config) // config.policy.train_global_batch_size
-
-    def reward(
-        completions: list[str], number: list[int], completion_ids: list[list[int]], **_: object
-    ) -> list[float]:
-        measured.tokens += sum(map(len, completion_ids))
-        measured.responses += len(completion_ids)
-        chosen = [problems[i] for i in number]
-        return [
-            tasks.scorers[problem.task].score(problem, text).reward
-            for problem, text in zip(chosen, completions, strict=True)
-        ]
-
-    class Clock(transformers.TrainerCallback):
-        def on_step_end(self, args: object, state: object, control: object, **_: object) -> None:
-            if state.global_step % updates == 0:  # type: ignore[attr-defined]
-                measured.marks.append(time.perf_counter())
-
-    texts = [as_text(tokenizer, problem) for problem in problems]
-    trainer = trl.GRPOTrainer(
-        model=model,
-        reward_funcs=reward,
-        args=trl_settings(config, len(problems), updates, scratch),
-        train_dataset=Dataset.from_dict({"prompt": texts, "number": list(range(len(texts)))}),
-        processing_class=tokenizer,
-        callbacks=[Clock()],
-    )
-    trainer.remove_callback(transformers.PrinterCallback)
-    trainer.train()
-    return measured
-
-
-def trl_settings(config: Config, prompts: int, updates: int, scratch: Path) -> trl.GRPOConfig:
-    return trl.GRPOConfig(
-        output_dir=str(scratch / "trl"),
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        per_device_train_batch_size=config.policy.train_global_batch_size,
-        gradient_accumulation_steps=1,
-        steps_per_generation=updates,
-        max_steps=prompts // config.grpo.num_prompts_per_step * updates,
-        num_generations=config.grpo.num_generations_per_prompt,
-        max_completion_length=config.policy.generation.max_new_tokens,
-        temperature=config.policy.generation.temperature,
-        top_k=0,
-        beta=config.loss_fn.reference_policy_kl_penalty,
-        epsilon=config.loss_fn.ratio_clip_min,
-        epsilon_high=config.loss_fn.ratio_clip_max,
-        learning_rate=config.policy.optimizer.lr,
-        lr_scheduler_type="constant",
-        max_grad_norm=config.policy.max_grad_norm,
-        shuffle_dataset=False,
-        save_strategy="no",
-        report_to="none",
-        logging_steps=10_000,
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-    )
-
-
-def load(
-    config: Config,
-) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
-    where = config.policy.model_name
-    model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32).eval()
-    return model, AutoTokenizer.from_pretrained(where)
-
-
-def as_text(tokenizer: transformers.PreTrainedTokenizerBase, problem: Problem) -> str:
-    message = [{"role": "user", "content": problem.prompt}]
-    return str(tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True))
-
-
-def rows_per_step(config: Config) -> int:
-    return config.grpo.num_prompts_per_step * config.grpo.num_generations_per_prompt
 
 
 if __name__ == "__main__":
