@@ -112,7 +112,7 @@ def _sample_chunk(
     generator: torch.Generator,
 ) -> list[Response]:
     input_ids, is_token = left_pad(prompts, model.device)
-    cache = make_cache(model, capacity=input_ids.shape[1] + settings.max_new_tokens)
+    cache = make_cache(model.config, capacity=input_ids.shape[1] + settings.max_new_tokens)
     copies = torch.repeat_interleave(torch.tensor(repeats, device=model.device))
     logits = prefill(model, input_ids, is_token, cache)[copies].float()
     select_rows(cache, copies)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PretrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 
@@ -64,9 +64,9 @@ class PreallocatedLayer(DynamicLayer):
         return self.keys, self.values
 
 
-def make_cache(model: PreTrainedModel, *, capacity: int) -> DynamicCache:
+def make_cache(config: PretrainedConfig, *, capacity: int) -> DynamicCache:
     """An empty cache for prompts and responses of ``capacity`` positions together."""
-    cache = DynamicCache(config=model.config)
+    cache = DynamicCache(config=config)
     cache.layers = [
         PreallocatedLayer(capacity) if type(layer) is DynamicLayer else layer
         for layer in cache.layers
