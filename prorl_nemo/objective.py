@@ -7,39 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from prorl_nemo.algorithms.importance import (
-    compute_icepop_weights,
     compute_importance_weights,
     compute_out_of_bound_rate,
-    compute_seq_mask_tis_weights,
     compute_sequence_mean_ratio,
-    compute_tis_weights,
+    truncate_icepop,
+    truncate_sequences,
+    truncate_tis,
 )
 from prorl_nemo.algorithms.kl import estimate_k1, estimate_k2, estimate_k3
 from prorl_nemo.algorithms.losses import (
     PolicyLoss,
-    aggregate_sequence_level,
-    aggregate_token_level,
     prorl_loss,
+    weigh_samples_equally,
+    weigh_tokens_equally,
 )
+from prorl_nemo.algorithms.masking import TokenSelector, combine_masks
 from prorl_nemo.config import LossConfig
 
 KL_ESTIMATORS = {"k1": estimate_k1, "k2": estimate_k2, "k3": estimate_k3}
-TRUNCATIONS: dict[str, Callable[..., Tensor]] = {
-    "tis": compute_tis_weights,
-    "icepop": compute_icepop_weights,
-    "seq-mask-tis": compute_seq_mask_tis_weights,
-}
+TRUNCATIONS: dict[str, Callable[..., Tensor]] = {"tis": truncate_tis, "icepop": truncate_icepop}
 
 
 @dataclass(frozen=True)
 class LossInputs:
-    """A microbatch of the loss. Counts are those of the whole optimizer update."""
+    """A microbatch of the loss. Counts are those of the whole optimizer update.
+
+    The properties are what the loss and its metrics share; each is computed once.
+    """
 
     curr_logprobs: Tensor  # [B, S], the only input with a gradient
     prev_logprobs: Tensor  # [B, S]
@@ -50,6 +50,24 @@ class LossInputs:
     sample_mask: Tensor  # [B]
     global_valid_seqs: Tensor  # []
     global_valid_toks: Tensor  # []
+
+    @cached_property
+    def mask(self) -> Tensor:  # [B, S] bool
+        return combine_masks(self.token_mask, sample_mask=self.sample_mask)
+
+    @cached_property
+    def select(self) -> TokenSelector:
+        return TokenSelector(self.mask, dtype=self.curr_logprobs.dtype)
+
+    @cached_property
+    def sampler_log_ratio(self) -> Tensor:
+        """log pi_prev / pi_generation per token, [B, S], without gradient."""
+        return (self.prev_logprobs - self.generation_logprobs).detach()
+
+    @cached_property
+    def sampler_ratio(self) -> Tensor:
+        """pi_prev / pi_generation per token, [B, S]; 0 outside the mask."""
+        return compute_importance_weights(self.sampler_log_ratio, token_mask=self.mask)
 
 
 @dataclass(frozen=True)
@@ -68,11 +86,7 @@ class Objective:
 
     def __call__(self, inputs: LossInputs) -> ObjectiveResult:
         config = self.config
-        aggregate = (
-            partial(aggregate_token_level, global_valid_toks=inputs.global_valid_toks)
-            if config.token_level_loss
-            else partial(aggregate_sequence_level, global_valid_seqs=inputs.global_valid_seqs)
-        )
+        per_token = config.token_level_loss
         on_policy_kl = config.use_on_policy_kl_approximation
         loss = prorl_loss(
             curr_logprobs=inputs.curr_logprobs,
@@ -94,7 +108,8 @@ class Objective:
             kl_sampling_logprobs=(
                 inputs.generation_logprobs if on_policy_kl else inputs.curr_logprobs.detach()
             ),
-            aggregate=aggregate,
+            weigh=weigh_tokens_equally if per_token else weigh_samples_equally,
+            global_count=inputs.global_valid_toks if per_token else inputs.global_valid_seqs,
         )
         return ObjectiveResult(loss, self._out_of_bound_rate(inputs))
 
@@ -103,31 +118,35 @@ class Objective:
         config = self.config
         if not config.use_importance_sampling_correction:
             return None
-        log_ratio = inputs.prev_logprobs - inputs.generation_logprobs
         kind = config.truncated_importance_sampling_type
         if kind is None:
-            return compute_importance_weights(log_ratio, token_mask=inputs.token_mask)
+            return inputs.sampler_ratio
         low, high = self._bounds()
-        return TRUNCATIONS[kind](
-            log_ratio, token_mask=inputs.token_mask, ratio_min=low, ratio_max=high
-        )
+        if kind == "seq-mask-tis":
+            return truncate_sequences(
+                inputs.sampler_ratio,
+                mean_ratio=self._sequence_mean_ratio(inputs),
+                ratio_min=low,
+                ratio_max=high,
+            )
+        return TRUNCATIONS[kind](inputs.sampler_ratio, ratio_min=low, ratio_max=high)
 
     def _out_of_bound_rate(self, inputs: LossInputs) -> Tensor:
         kind = self.config.truncated_importance_sampling_type
         if kind is None:
             return torch.zeros_like(inputs.global_valid_toks, dtype=torch.float32)
-        log_ratio = inputs.prev_logprobs - inputs.generation_logprobs
-        low, high = self._bounds()
         if kind == "seq-mask-tis":
-            ratio = compute_sequence_mean_ratio(log_ratio, token_mask=inputs.token_mask)
-            mask, count = inputs.sample_mask.bool(), inputs.global_valid_seqs
+            ratio, mask = self._sequence_mean_ratio(inputs), inputs.sample_mask
+            count = inputs.global_valid_seqs
         else:
-            ratio = compute_importance_weights(log_ratio, token_mask=inputs.token_mask)
-            mask = inputs.token_mask.bool() & inputs.sample_mask.bool()[:, None]
-            count = inputs.global_valid_toks
+            ratio, mask, count = inputs.sampler_ratio, inputs.mask, inputs.global_valid_toks
+        low, high = self._bounds()
         return compute_out_of_bound_rate(
             ratio, mask=mask, ratio_min=low, ratio_max=high, global_count=count
         )
+
+    def _sequence_mean_ratio(self, inputs: LossInputs) -> Tensor:
+        return compute_sequence_mean_ratio(inputs.sampler_log_ratio, token_mask=inputs.token_mask)
 
     def _bounds(self) -> tuple[float, float]:
         config = self.config

@@ -3,7 +3,8 @@
 The sampler (vLLM, a KV cache, FP8) and the trainer disagree slightly on the log-probability
 of the very same token under the very same weights. w_t = pi_prev(t) / pi_generation(t) corrects
 for it; the variants here keep a few wild ratios from ruling the gradient. Weights are
-constants to the optimizer (detached), and 0 outside ``token_mask``.
+constants to the optimizer (detached). Outside ``token_mask`` they are finite, and for the loss to
+mask.
 
 Everywhere: log_ratio = prev_logprobs - generation_logprobs, [B, S], natural log; a ratio that is
 not finite counts as weight 0, as in NeMo-RL; bounds are inclusive.
@@ -14,57 +15,54 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from prorl_nemo.algorithms.masking import TokenSelector
+
 
 def compute_importance_weights(
     log_ratio: Tensor,  # [B, S]
     *,
     token_mask: Tensor,  # [B, S] bool
 ) -> Tensor:  # [B, S]
-    """w_t = exp(log_ratio_t), untruncated."""
-    ratio = torch.where(token_mask.bool(), log_ratio.detach(), -torch.inf).exp()
-    return torch.nan_to_num(ratio, nan=0.0, posinf=0.0, neginf=0.0)
+    """w_t = exp(log_ratio_t), untruncated; 0 outside the mask."""
+    ratio = log_ratio.detach().exp()
+    ratio = torch.nan_to_num(ratio, nan=0.0, posinf=0.0, neginf=0.0)
+    return TokenSelector(token_mask, dtype=ratio.dtype)(ratio)
 
 
-def compute_tis_weights(
-    log_ratio: Tensor,  # [B, S]
+def truncate_tis(
+    weights: Tensor,  # [B, S], from compute_importance_weights
     *,
-    token_mask: Tensor,  # [B, S] bool
     ratio_max: float,
     ratio_min: float = 0.0,
 ) -> Tensor:  # [B, S]
     """Truncated importance sampling: w_t = clamp(exp(log_ratio_t), ratio_min, ratio_max)."""
     _check_bounds(ratio_min, ratio_max)
-    weights = compute_importance_weights(log_ratio, token_mask=token_mask)
-    return torch.where(token_mask.bool(), weights.clamp(ratio_min, ratio_max), 0.0)
+    return weights.clamp(ratio_min, ratio_max)
 
 
-def compute_icepop_weights(
-    log_ratio: Tensor,  # [B, S]
+def truncate_icepop(
+    weights: Tensor,  # [B, S], from compute_importance_weights
     *,
-    token_mask: Tensor,  # [B, S] bool
     ratio_max: float,
     ratio_min: float,
 ) -> Tensor:  # [B, S]
     """IcePop: tokens whose ratio leaves [ratio_min, ratio_max] get weight 0, others their own."""
     _check_bounds(ratio_min, ratio_max)
-    weights = compute_importance_weights(log_ratio, token_mask=token_mask)
     is_kept = (weights >= ratio_min) & (weights <= ratio_max)
-    return torch.where(is_kept, weights, 0.0)
+    return weights * is_kept  # they are finite
 
 
-def compute_seq_mask_tis_weights(
-    log_ratio: Tensor,  # [B, S]
+def truncate_sequences(
+    weights: Tensor,  # [B, S], from compute_importance_weights
     *,
-    token_mask: Tensor,  # [B, S] bool
+    mean_ratio: Tensor,  # [B], from compute_sequence_mean_ratio
     ratio_max: float,
     ratio_min: float,
 ) -> Tensor:  # [B, S]
     """Sequences whose geometric-mean ratio leaves the bounds get weight 0, others token ratios."""
     _check_bounds(ratio_min, ratio_max)
-    weights = compute_importance_weights(log_ratio, token_mask=token_mask)
-    mean_ratio = compute_sequence_mean_ratio(log_ratio, token_mask=token_mask)
     is_kept = (mean_ratio >= ratio_min) & (mean_ratio <= ratio_max)
-    return torch.where(is_kept[:, None], weights, 0.0)
+    return weights * is_kept[:, None]
 
 
 def sum_log_ratio_over_sequence(
@@ -102,8 +100,8 @@ def compute_out_of_bound_rate(
     ``ratio`` is compute_importance_weights with the token mask and count, or
     compute_sequence_mean_ratio with the sample mask and count.
     """
-    is_outside = (ratio < ratio_min) | (ratio > ratio_max)
-    return (is_outside & mask.bool()).sum() / global_count
+    is_outside = ratio.clamp(ratio_min, ratio_max).ne_(ratio)
+    return TokenSelector(mask, dtype=ratio.dtype)(is_outside).sum() / global_count
 
 
 def _check_bounds(ratio_min: float, ratio_max: float) -> None:

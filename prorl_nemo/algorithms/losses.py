@@ -7,9 +7,10 @@
 eq. 10; dual clip: arXiv 1912.09729, eq. 5). N counts all valid tokens (or sequences) of the GLOBAL
 batch, so that losses, gradients and metrics of microbatches and ranks simply add up.
 
-Everything is masked with torch.where on the way in and on the way out: padding may hold anything,
-NaN included, without touching value or gradient. A bad number at a valid token is not hidden. No
-function here reads a number back from the device.
+Masks select (masking.TokenSelector) on the way in: padding may hold anything, NaN included, without
+touching value or gradient. A bad number at a valid token is not hidden. No function here reads a
+number back from the device. Where autograd would pass over memory once more per operation, the
+slope is written out beside the value.
 
 Deliberately not here: how log-probs, advantages and importance weights are made, and any
 choice by name; choices arrive as functions.
@@ -19,28 +20,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from prorl_nemo.algorithms.kl import KLEstimator, compute_kl_importance_weights
-from prorl_nemo.algorithms.masking import combine_masks
+from prorl_nemo.algorithms.masking import TokenSelector, combine_masks
 
-
-class Aggregate(Protocol):
-    """Per-token values -> scalar share of the global mean; bind the global count with partial."""
-
-    def __call__(
-        self,
-        values: Tensor,  # [B, S]
-        *,
-        token_mask: Tensor,  # [B, S]
-        sample_mask: Tensor,  # [B]
-    ) -> Tensor: ...  # []
-
-
+# (mask [B, S] bool, dtype) -> weights of the valid tokens [B, 1] in the sum over the batch
+WeighTokens = Callable[[Tensor, torch.dtype], Tensor]
 # (curr_logprobs [B, S], prev_logprobs [B, S], mask [B, S] bool) -> ratios [B, S]
 ComputeRatios = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -49,8 +39,8 @@ ComputeRatios = Callable[[Tensor, Tensor, Tensor], Tensor]
 class PolicyLoss:
     """A microbatch's share of the global loss, and what to log about it.
 
-    Only ``loss`` carries a gradient. All but the last two are shares of a global mean, taken by
-    the loss's own ``aggregate``: SUM them over microbatches and ranks. ``ratio_min`` and
+    Only ``loss`` carries a gradient. All but the last two are shares of a global mean, with the
+    weights of the loss itself: SUM them over microbatches and ranks. ``ratio_min`` and
     ``ratio_max`` are extremes over valid tokens: take min and max (+inf, -inf for none).
     """
 
@@ -91,7 +81,8 @@ def prorl_loss(
     kl_penalty: float,
     kl_estimator: KLEstimator,
     kl_sampling_logprobs: Tensor | None,  # [B, S], see below
-    aggregate: Aggregate,
+    weigh: WeighTokens,
+    global_count: Tensor | float,  # > 0, what ``weigh`` is to be divided by
     compute_ratios: ComputeRatios = compute_token_ratios,
 ) -> PolicyLoss:
     """The loss both engines minimise; the module docstring has the equation.
@@ -102,10 +93,15 @@ def prorl_loss(
     if kl_penalty != 0 and reference_policy_logprobs is None:
         raise ValueError(f"kl_penalty is {kl_penalty} but there are no reference_policy_logprobs")
     mask = combine_masks(token_mask, sample_mask=sample_mask)
-    curr = torch.where(mask, curr_logprobs, 0.0)
-    prev = torch.where(mask, prev_logprobs.detach(), 0.0)
-    advantages = torch.where(mask, _per_token(advantages), 0.0)
-    ratios = compute_ratios(curr, prev, mask)
+    select = TokenSelector(mask, dtype=curr_logprobs.dtype)
+    weights = select(weigh(mask, curr_logprobs.dtype).expand_as(mask)).flatten()
+
+    def share(values: Tensor) -> Tensor:
+        return values.flatten().dot(weights) / global_count
+
+    curr = select(curr_logprobs)
+    advantages = select(_per_token(advantages).detach().expand_as(mask))
+    ratios = compute_ratios(curr, select(prev_logprobs.detach()), mask)
     policy_values = compute_clipped_policy_loss(
         ratios,
         advantages=advantages,
@@ -114,34 +110,33 @@ def prorl_loss(
         ratio_clip_c=ratio_clip_c,
     )
     if importance_weights is not None:
-        policy_values = torch.where(mask, importance_weights.detach(), 0.0) * policy_values
-    share = partial(aggregate, token_mask=token_mask, sample_mask=sample_mask)
+        policy_values = select(importance_weights.detach()) * policy_values
     policy_loss = share(policy_values)
     kl = torch.zeros_like(policy_loss)
     if reference_policy_logprobs is not None:
-        reference = torch.where(mask, reference_policy_logprobs.detach(), 0.0)
-        weights = _compute_kl_weights(curr, kl_sampling_logprobs, mask)
-        kl = share(kl_estimator(curr, reference, importance_weights=weights))
+        kl_weights = _compute_kl_weights(curr, kl_sampling_logprobs, select)
+        reference = select(reference_policy_logprobs.detach())
+        kl = share(kl_estimator(curr, reference, importance_weights=kl_weights))
 
-    ratios = ratios.detach()
-    is_low = (advantages < 0) & (ratios < 1 - ratio_clip_min)
-    is_high = (advantages > 0) & (ratios > 1 + ratio_clip_max)
+    ratios, infinite_outside = ratios.detach(), select.fill(torch.inf)
+    is_low = _is_less(advantages, 0.0) * _is_less(ratios, 1 - ratio_clip_min)
+    is_high = _is_less(-advantages, 0.0) * _is_less(-ratios, -(1 + ratio_clip_max))
     return PolicyLoss(
         loss=policy_loss if kl_penalty == 0 else policy_loss + kl_penalty * kl,
         policy_loss=policy_loss.detach(),
         kl=kl.detach(),
-        clip_fraction_low=share(is_low.to(ratios.dtype)),
-        clip_fraction_high=share(is_high.to(ratios.dtype)),
+        clip_fraction_low=share(is_low),
+        clip_fraction_high=share(is_high),
         ratio_mean=share(ratios),
-        ratio_min=torch.where(mask, ratios, torch.inf).amin(),
-        ratio_max=torch.where(mask, ratios, -torch.inf).amax(),
+        ratio_min=(ratios + infinite_outside).amin(),
+        ratio_max=(ratios - infinite_outside).amax(),
     )
 
 
 def compute_clipped_policy_loss(
     ratios: Tensor,  # [B, S]
     *,
-    advantages: Tensor,  # [B, S]
+    advantages: Tensor,  # [B, S], constants
     ratio_clip_min: float,  # eps_low, in (0, 1]; inf for no bound
     ratio_clip_max: float,  # eps_high, > 0; inf for no bound
     ratio_clip_c: float | None = None,  # dual clip, > 1
@@ -155,40 +150,51 @@ def compute_clipped_policy_loss(
         raise ValueError(f"clip bounds must be >= 0, got {ratio_clip_min}, {ratio_clip_max}")
     if ratio_clip_c is not None and not ratio_clip_c > 1:
         raise ValueError(f"ratio_clip_c must be > 1, got {ratio_clip_c}")
-    clipped = ratios.clamp(1 - ratio_clip_min, 1 + ratio_clip_max)
-    values = torch.maximum(-advantages * ratios, -advantages * clipped)
-    if ratio_clip_c is None:
+    values: Tensor = _ClippedPolicyLoss.apply(  # type: ignore[no-untyped-call]
+        ratios, advantages, 1 - ratio_clip_min, 1 + ratio_clip_max, ratio_clip_c
+    )
+    return values
+
+
+class _ClippedPolicyLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, ratios: Tensor, advantages: Tensor, low: float, high: float, c: float | None
+    ) -> Tensor:
+        gain = advantages * ratios
+        bounded = advantages * ratios.clamp(low, high)
+        values = torch.minimum(gain, bounded).neg_()
+        is_clipped = _is_less(bounded, gain)
+        if c is not None:
+            limit = torch.where(advantages < 0, -c * advantages, torch.inf)
+            is_clipped = torch.maximum(is_clipped, _is_less(limit, values))
+            values = torch.minimum(values, limit)
+        ctx.save_for_backward(torch.addcmul(-advantages, advantages, is_clipped))
         return values
-    bounded = torch.minimum(values, -advantages * ratio_clip_c)
-    return torch.where(advantages < 0, bounded, values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (slope,) = ctx.saved_tensors
+        return grad * slope, None, None, None, None
 
 
-def aggregate_token_level(
-    values: Tensor,  # [B, S]
-    *,
-    token_mask: Tensor,  # [B, S]
-    sample_mask: Tensor,  # [B]
-    global_valid_toks: Tensor | float,  # > 0, valid tokens of the global batch
-) -> Tensor:  # []
-    """Sum over valid tokens / global_valid_toks: every token weighs the same (DAPO)."""
-    mask = combine_masks(token_mask, sample_mask=sample_mask)
-    return torch.where(mask, values, 0.0).sum() / global_valid_toks
+def weigh_tokens_equally(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """1: with global_count = valid tokens of the global batch all weigh the same (DAPO)."""
+    return torch.ones_like(mask[:, :1], dtype=dtype)
 
 
-def aggregate_sequence_level(
-    values: Tensor,  # [B, S]
-    *,
-    token_mask: Tensor,  # [B, S]
-    sample_mask: Tensor,  # [B]
-    global_valid_seqs: Tensor | float,  # > 0, valid samples of the global batch
-) -> Tensor:  # []
-    """Sum over samples of their token mean / global_valid_seqs: every sample weighs the same.
+def weigh_samples_equally(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """1 / tokens of the sample: with global_count = valid samples every sample weighs the same.
 
     (GRPO, arXiv 2402.03300, eq. 3.) A valid sample without valid tokens adds 0.
     """
-    mask = combine_masks(token_mask, sample_mask=sample_mask)
-    means = torch.where(mask, values, 0.0).sum(dim=-1) / mask.sum(dim=-1).clamp(min=1)
-    return means.sum() / global_valid_seqs
+    return 1 / mask.sum(dim=-1, keepdim=True).clamp(min=1).to(dtype)
+
+
+def _is_less(values: Tensor, bound: Tensor | float) -> Tensor:
+    """1 and 0 in the dtype of ``values``: a bool of it costs a CPU four times as much."""
+    return torch.lt(values, bound, out=torch.empty_like(values))
 
 
 def _per_token(advantages: Tensor) -> Tensor:
@@ -196,9 +202,8 @@ def _per_token(advantages: Tensor) -> Tensor:
 
 
 def _compute_kl_weights(
-    curr: Tensor, sampling_logprobs: Tensor | None, mask: Tensor
+    curr: Tensor, sampling_logprobs: Tensor | None, select: TokenSelector
 ) -> Tensor | None:
     if sampling_logprobs is None:
         return None
-    sampling = torch.where(mask, sampling_logprobs, 0.0)
-    return compute_kl_importance_weights(curr, sampling_logprobs=sampling)
+    return compute_kl_importance_weights(curr, sampling_logprobs=select(sampling_logprobs.detach()))

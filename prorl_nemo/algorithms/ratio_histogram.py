@@ -24,11 +24,10 @@ def compute_log_ratio_histogram(
 ) -> Tensor:  # [num_bins] float32, shares of the global batch: SUM them
     """Equal bins over [-limit, limit]; what lies beyond (or is NaN) counts in the outermost."""
     mask = combine_masks(token_mask, sample_mask=sample_mask)
-    position = (log_ratio.detach().float() / limit + 1) * (num_bins / 2)
-    position = torch.nan_to_num(position, nan=num_bins, posinf=num_bins, neginf=0)
-    bins = position.floor().clamp(0, num_bins - 1).long()
+    position = log_ratio.detach().float().mul(num_bins / (2 * limit)).add_(num_bins / 2)
+    position = position.nan_to_num_(nan=num_bins).clamp_(0, num_bins - 1)  # long() rounds down
     counts = torch.zeros(num_bins, device=log_ratio.device)
-    counts = counts.scatter_add(0, bins.flatten(), mask.flatten().float())
+    counts = counts.scatter_add_(0, position.long().flatten(), mask.flatten().float())
     return counts / global_valid_toks
 
 

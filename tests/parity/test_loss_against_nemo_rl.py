@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("nemo_rl", reason="needs a NeMo-RL v0.7.0 source tree on PYTHONPATH")
 
@@ -207,6 +208,29 @@ def test_no_metric_reads_the_device_before_it_is_pickled(monkeypatch: pytest.Mon
     assert isinstance(numbers["loss"], float)
     assert isinstance(numbers["prorl/log_ratio_histogram"], list)
     assert sum(numbers["prorl/log_ratio_histogram"]) == pytest.approx(1.0, abs=1e-6)
+
+
+class ForbidReads(TorchDispatchMode):
+    """Refuses whatever makes the host wait for the device, at torch's dispatcher."""
+
+    FORBIDDEN = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero")
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        assert not any(name in str(func) for name in self.FORBIDDEN), f"{func} reads the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_operation_of_the_loss_or_its_gradient_reads_the_device(seed: int) -> None:
+    settings = draw_settings(random.Random(seed))
+    curr, batch = make_batch(seed)
+    counts = counts_of(batch)
+    with ForbidReads():
+        evaluate(make_loss_fn(settings), curr, batch, counts)
+    with pytest.raises(AssertionError, match="reads the device"), ForbidReads():
+        evaluate(ClippedPGLossFn(ClippedPGLossConfig(**settings)), curr, batch, counts)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ once per metric and microbatch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from torch import Tensor
 
 from prorl_nemo.algorithms.entropy import estimate_entropy
-from prorl_nemo.algorithms.importance import compute_importance_weights
 from prorl_nemo.algorithms.ratio_histogram import (
     compute_log_ratio_histogram,
     estimate_log_ratio_quantile,
@@ -56,27 +54,34 @@ class SamplerMismatch:
 @torch.no_grad()
 def compute_sampler_mismatch(inputs: LossInputs, config: LossConfig) -> SamplerMismatch:
     """NeMo-RL's mismatch metrics, with masks that select instead of multiply."""
-    mask = inputs.token_mask & inputs.sample_mask[:, None]
-    prev, gen, curr = (
-        torch.where(mask, values, 0.0)
-        for values in (inputs.prev_logprobs, inputs.generation_logprobs, inputs.curr_logprobs)
+    select = inputs.select
+    log_ratio = select(inputs.sampler_log_ratio)
+    ratio = log_ratio.exp()
+    inverse = ratio.reciprocal()
+    # k3 both ways; half the log of their mean distance from 1 is the divergence to the mixture.
+    gen_k3 = (ratio - log_ratio).sub_(1)
+    policy_k3 = (inverse + log_ratio).sub_(1)
+    js_divergence = (gen_k3 + policy_k3).div_(4).log1p_().div_(2)
+    gen_kl, policy_kl = gen_k3, policy_k3
+    if config.reference_policy_kl_type != "k3":
+        estimate = KL_ESTIMATORS[config.reference_policy_kl_type]
+        nothing = torch.zeros_like(log_ratio)
+        gen_kl, policy_kl = estimate(nothing, log_ratio), estimate(log_ratio, nothing)
+    entropy = estimate_entropy(
+        select(inputs.curr_logprobs), sampling_logprobs=select(inputs.generation_logprobs)
     )
-    mixture = torch.logaddexp(prev, gen) - torch.log(prev.new_tensor(2.0))
-    estimate: Callable[[Tensor, Tensor], Tensor] = KL_ESTIMATORS[config.reference_policy_kl_type]
+    counted = select(torch.ones_like(ratio[:1, :1]).expand_as(ratio)).flatten()
 
     def share(values: Tensor) -> Tensor:
-        return torch.where(mask, values, 0.0).sum() / inputs.global_valid_toks
-
-    def k3(log_ratio: Tensor) -> Tensor:
-        return log_ratio.exp() - log_ratio - 1
+        return values.flatten().dot(counted) / inputs.global_valid_toks
 
     return SamplerMismatch(
-        mult_prob_error=share((gen - prev).abs().exp()),
-        gen_kl=share(estimate(gen, prev)),
-        policy_kl=share(estimate(prev, gen)),
-        js_divergence=share((k3(prev - mixture) + k3(gen - mixture)) / 2),
-        importance_ratio=share(compute_importance_weights(prev - gen, token_mask=mask)),
-        approx_entropy=share(estimate_entropy(curr, sampling_logprobs=gen)),
+        mult_prob_error=share(torch.maximum(ratio, inverse)),
+        gen_kl=share(gen_kl),
+        policy_kl=share(policy_kl),
+        js_divergence=share(js_divergence),
+        importance_ratio=share(inputs.sampler_ratio),
+        approx_entropy=share(entropy),
     )
 
 

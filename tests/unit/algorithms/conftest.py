@@ -1,13 +1,16 @@
 """A random batch for the policy loss, and one call of it with gradient."""
 
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from prorl_nemo.algorithms.kl import estimate_k3
-from prorl_nemo.algorithms.losses import aggregate_sequence_level, aggregate_token_level, prorl_loss
+from prorl_nemo.algorithms.losses import (
+    prorl_loss,
+    weigh_samples_equally,
+    weigh_tokens_equally,
+)
 
 PARAMETERS = {
     "importance_weights": None,
@@ -21,11 +24,11 @@ PARAMETERS = {
 
 
 def token_level(count):
-    return partial(aggregate_token_level, global_valid_toks=count)
+    return {"weigh": weigh_tokens_equally, "global_count": count}
 
 
 def sequence_level(count):
-    return partial(aggregate_sequence_level, global_valid_seqs=count)
+    return {"weigh": weigh_samples_equally, "global_count": count}
 
 
 def make_batch(seed=0, num_samples=6, length=9):

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from prorl_nemo.algorithms.importance import (
-    compute_icepop_weights,
     compute_importance_weights,
     compute_out_of_bound_rate,
-    compute_seq_mask_tis_weights,
     compute_sequence_mean_ratio,
-    compute_tis_weights,
     sum_log_ratio_over_sequence,
+    truncate_icepop,
+    truncate_sequences,
+    truncate_tis,
 )
 
 RATIOS = torch.tensor([[0.25, 0.5, 1.0, 2.0, 4.0]], dtype=torch.float64)
@@ -30,12 +30,12 @@ def test_untruncated_weights_are_the_ratios():
 
 
 def test_tis_clamps():
-    close(compute_tis_weights(LOG_RATIO, token_mask=ALL, ratio_max=2.0), [[0.25, 0.5, 1, 2, 2]])
-    close(compute_tis_weights(LOG_RATIO, token_mask=ALL, **BOUNDS), [[0.5, 0.5, 1, 2, 2]])
+    close(truncate_tis(RATIOS, ratio_max=2.0), [[0.25, 0.5, 1, 2, 2]])
+    close(truncate_tis(RATIOS, **BOUNDS), [[0.5, 0.5, 1, 2, 2]])
 
 
 def test_icepop_drops_tokens_beyond_the_bounds_and_keeps_those_on_them():
-    close(compute_icepop_weights(LOG_RATIO, token_mask=ALL, **BOUNDS), [[0, 0.5, 1, 2, 0]])
+    close(truncate_icepop(RATIOS, **BOUNDS), [[0, 0.5, 1, 2, 0]])
 
 
 def test_seq_mask_tis_drops_sequences_by_geometric_mean():
@@ -43,8 +43,11 @@ def test_seq_mask_tis_drops_sequences_by_geometric_mean():
     # Row 2: the same ratios as row 1 with the second 4 masked: (4 * 1)^(1/2) = 2, on the bound.
     ratios = torch.tensor([[4.0, 0.25, 1.0], [4.0, 4.0, 1.0], [4.0, 4.0, 1.0]]).double()
     mask = torch.tensor([[1, 1, 1], [1, 1, 1], [1, 0, 1]]).bool()
-    weights = compute_seq_mask_tis_weights(
-        ratios.log(), token_mask=mask, ratio_max=2.0 + 1e-12, ratio_min=0.5
+    weights = truncate_sequences(
+        compute_importance_weights(ratios.log(), token_mask=mask),
+        mean_ratio=compute_sequence_mean_ratio(ratios.log(), token_mask=mask),
+        ratio_max=2.0 + 1e-12,
+        ratio_min=0.5,
     )
     close(weights, [[4, 0.25, 1], [0, 0, 0], [4, 0, 1]])
 
@@ -61,14 +64,22 @@ def test_sum_over_sequence_gives_every_token_the_product():
     mask = torch.tensor([[True, True, False]])
     total = sum_log_ratio_over_sequence(log_ratio, token_mask=mask)
     close(total.exp(), [[6.0, 6.0, 6.0]])
-    close(compute_tis_weights(total, token_mask=mask, ratio_max=5.0), [[5.0, 5.0, 0.0]])
+    weights = compute_importance_weights(total, token_mask=mask)
+    close(truncate_tis(weights, ratio_max=5.0), [[5.0, 5.0, 0.0]])
+
+
+def sequence_weights(log_ratio, mask):
+    return truncate_sequences(
+        compute_importance_weights(log_ratio, token_mask=mask),
+        mean_ratio=compute_sequence_mean_ratio(log_ratio, token_mask=mask),
+        **BOUNDS,
+    )
 
 
 VARIANTS = [
     lambda x, mask: compute_importance_weights(x, token_mask=mask),
-    lambda x, mask: compute_tis_weights(x, token_mask=mask, **BOUNDS),
-    lambda x, mask: compute_icepop_weights(x, token_mask=mask, **BOUNDS),
-    lambda x, mask: compute_seq_mask_tis_weights(x, token_mask=mask, **BOUNDS),
+    lambda x, mask: truncate_icepop(compute_importance_weights(x, token_mask=mask), **BOUNDS),
+    sequence_weights,
 ]
 
 
@@ -112,4 +123,4 @@ def test_out_of_bound_rates_of_microbatches_add_up():
 @pytest.mark.parametrize(("low", "high"), [(-0.1, 1.0), (2.0, 1.0), (0.0, 0.0), (0.5, math.nan)])
 def test_bounds_out_of_range_are_refused(low, high):
     with pytest.raises(ValueError, match="ratio_min"):
-        compute_icepop_weights(LOG_RATIO, token_mask=ALL, ratio_min=low, ratio_max=high)
+        truncate_icepop(RATIOS, ratio_min=low, ratio_max=high)

@@ -59,6 +59,14 @@ def test_dual_clip_by_hand(ratio, advantage, loss):
     assert values.item() == pytest.approx(loss)
 
 
+def sum_of(policy_loss, values, masks, level):
+    """The share of ``values``: with ratio 1 the loss of a token is -A."""
+    zeros = torch.zeros_like(values)
+    inputs = {"curr_logprobs": zeros, "prev_logprobs": zeros, "reference_policy_logprobs": zeros}
+    batch = inputs | masks | {"advantages": -values}
+    return prorl_loss(**policy_loss.parameters | batch | level).loss.item()
+
+
 def test_token_and_sequence_level_by_hand(policy_loss):
     # Row 0: 1 + 2 + 3 (mean 2); row 1: 10 (mean 10); row 2 does not count.
     values = torch.tensor([[1.0, 2.0, 3.0], [10.0, 99.0, 99.0], [7.0, 7.0, 7.0]])
@@ -66,14 +74,15 @@ def test_token_and_sequence_level_by_hand(policy_loss):
         "token_mask": torch.tensor([[1, 1, 1], [1, 0, 0], [1, 1, 1]]),
         "sample_mask": torch.tensor([1.0, 1.0, 0.0]),
     }
-    assert policy_loss.token_level(4)(values, **masks).item() == 16 / 4
-    assert policy_loss.sequence_level(2)(values, **masks).item() == (2 + 10) / 2
+    assert sum_of(policy_loss, values, masks, policy_loss.token_level(4)) == 16 / 4
+    by_sample = sum_of(policy_loss, values, masks, policy_loss.sequence_level(2))
+    assert by_sample == pytest.approx((2 + 10) / 2)
 
 
 def test_a_sample_without_tokens_adds_nothing_to_the_sequence_mean(policy_loss):
     masks = {"token_mask": torch.tensor([[1, 1], [0, 0]]), "sample_mask": torch.ones(2)}
     values = torch.tensor([[2.0, 4.0], [math.nan, math.nan]])
-    assert policy_loss.sequence_level(2)(values, **masks).item() == 3 / 2
+    assert sum_of(policy_loss, values, masks, policy_loss.sequence_level(2)) == 3 / 2
 
 
 def test_prorl_loss_by_hand(policy_loss):
@@ -93,7 +102,7 @@ def test_prorl_loss_by_hand(policy_loss):
             "token_mask": torch.tensor([[0, 1, 0], [0, 1, 1]]),
             "sample_mask": torch.ones(2),
             "kl_penalty": 0.6,
-            "aggregate": policy_loss.token_level(3),
+            **policy_loss.token_level(3),
         }
     )
     assert result.policy_loss.item() == pytest.approx(0.4 / 3)
@@ -111,7 +120,7 @@ def test_first_update_is_plain_policy_gradient(policy_loss):
     batch = policy_loss.make_batch() | {"importance_weights": None}
     batch["prev_logprobs"] = batch["curr_logprobs"]
     count = policy_loss.valid(batch).sum()
-    result, grad = policy_loss.run(batch, kl_penalty=0.0, aggregate=policy_loss.token_level(count))
+    result, grad = policy_loss.run(batch, kl_penalty=0.0, **policy_loss.token_level(count))
     mask = policy_loss.valid(batch)
     expected = torch.where(mask, -batch["advantages"][:, None] / count, 0.0)
     torch.testing.assert_close(grad, expected)
@@ -121,10 +130,10 @@ def test_first_update_is_plain_policy_gradient(policy_loss):
 
 def test_without_penalty_the_kl_is_measured_and_leaves_the_gradient_alone(policy_loss):
     batch = policy_loss.make_batch()
-    aggregate = policy_loss.token_level(policy_loss.valid(batch).sum())
-    measured, grad = policy_loss.run(batch, kl_penalty=0.0, aggregate=aggregate)
+    level = policy_loss.token_level(policy_loss.valid(batch).sum())
+    measured, grad = policy_loss.run(batch, kl_penalty=0.0, **level)
     without, plain_grad = policy_loss.run(
-        batch, kl_penalty=0.0, reference_policy_logprobs=None, aggregate=aggregate
+        batch, kl_penalty=0.0, reference_policy_logprobs=None, **level
     )
     assert measured.kl > 0
     assert without.kl == 0
@@ -135,7 +144,7 @@ def test_without_penalty_the_kl_is_measured_and_leaves_the_gradient_alone(policy
 def test_kl_is_zero_when_the_policy_is_the_reference(policy_loss):
     batch = policy_loss.make_batch()
     batch["reference_policy_logprobs"] = batch["curr_logprobs"].clone()
-    result, _ = policy_loss.run(batch, aggregate=policy_loss.token_level(10))
+    result, _ = policy_loss.run(batch, **policy_loss.token_level(10))
     assert result.kl.item() == 0.0
 
 
@@ -143,9 +152,9 @@ def test_score_function_weighting_adds_the_kl_itself_to_the_gradient(policy_loss
     # exp(x - x.detach()) has value 1, so the loss is unchanged; d/dx adds penalty * k3 / N.
     batch = policy_loss.make_batch() | {"kl_sampling_logprobs": None}
     count = policy_loss.valid(batch).sum()
-    plain, plain_grad = policy_loss.run(batch, aggregate=policy_loss.token_level(count))
+    plain, plain_grad = policy_loss.run(batch, **policy_loss.token_level(count))
     weighted, grad = policy_loss.run(
-        batch, aggregate=policy_loss.token_level(count), kl_sampling_logprobs=batch["curr_logprobs"]
+        batch, **policy_loss.token_level(count), kl_sampling_logprobs=batch["curr_logprobs"]
     )
     torch.testing.assert_close(plain.loss, weighted.loss)
     mask = policy_loss.valid(batch)
@@ -155,10 +164,10 @@ def test_score_function_weighting_adds_the_kl_itself_to_the_gradient(policy_loss
 
 def test_importance_weights_scale_the_policy_loss_only(policy_loss):
     batch = policy_loss.make_batch() | {"importance_weights": None}
-    aggregate = policy_loss.token_level(10)
-    once, _ = policy_loss.run(batch, aggregate=aggregate)
+    level = policy_loss.token_level(10)
+    once, _ = policy_loss.run(batch, **level)
     weights = torch.full_like(batch["prev_logprobs"], 2.0)
-    twice, _ = policy_loss.run(batch, aggregate=aggregate, importance_weights=weights)
+    twice, _ = policy_loss.run(batch, **level, importance_weights=weights)
     torch.testing.assert_close(twice.policy_loss, 2 * once.policy_loss)
     torch.testing.assert_close(twice.kl, once.kl)
 
@@ -176,7 +185,7 @@ def test_infinite_bounds_do_not_clip(policy_loss):
     result, _ = policy_loss.run(
         batch,
         kl_penalty=0.0,
-        aggregate=policy_loss.token_level(1),
+        **policy_loss.token_level(1),
         ratio_clip_min=math.inf,
         ratio_clip_max=math.inf,
     )
@@ -198,4 +207,4 @@ def test_infinite_bounds_do_not_clip(policy_loss):
 )
 def test_bad_settings_are_refused(policy_loss, changes, message):
     with pytest.raises(ValueError, match=message):
-        policy_loss.run(policy_loss.make_batch(), aggregate=policy_loss.token_level(10), **changes)
+        policy_loss.run(policy_loss.make_batch(), **policy_loss.token_level(10), **changes)

@@ -19,7 +19,7 @@ def test_microbatches_add_up_to_the_full_batch(policy_loss, level, estimator):
         "token": policy_loss.token_level(policy_loss.valid(batch).sum()),
         "sequence": policy_loss.sequence_level(num_samples),
     }
-    changes = {"aggregate": aggregate[level], "kl_estimator": estimator}
+    changes = {**aggregate[level], "kl_estimator": estimator}
     whole, whole_grad = policy_loss.run(batch, **changes)
     slices = (slice(0, 1), slice(1, 4), slice(4, 6))
     parts = [policy_loss.run({k: v[rows] for k, v in batch.items()}, **changes) for rows in slices]
@@ -45,7 +45,7 @@ TOKEN_INPUTS = [
 def test_junk_under_the_mask_touches_neither_value_nor_gradient(policy_loss, junk, compute_ratios):
     batch = policy_loss.make_batch()
     batch["advantages"] = batch["advantages"][:, None].expand(6, 9)
-    changes = {"aggregate": policy_loss.token_level(policy_loss.valid(batch).sum())}
+    changes = {**policy_loss.token_level(policy_loss.valid(batch).sum())}
     if compute_ratios is not None:
         changes["compute_ratios"] = compute_ratios
     clean, clean_grad = policy_loss.run(batch, **changes)
@@ -64,9 +64,7 @@ def test_junk_at_a_valid_token_is_not_hidden(policy_loss, name):
     batch["advantages"] = batch["advantages"][:, None].expand(6, 9).clone()
     row, column = policy_loss.valid(batch).nonzero()[0]
     batch[name][row, column] = math.nan
-    result, _ = policy_loss.run(
-        batch, aggregate=policy_loss.token_level(10), kl_sampling_logprobs=None
-    )
+    result, _ = policy_loss.run(batch, **policy_loss.token_level(10), kl_sampling_logprobs=None)
     assert result.loss.isnan()
 
 
@@ -75,17 +73,17 @@ def test_gradient_against_finite_differences(policy_loss):
     batch = policy_loss.make_batch(seed=3)
     arguments = policy_loss.parameters | batch | {"kl_penalty": 0.1, "ratio_clip_c": 3.0}
     curr = arguments.pop("curr_logprobs").requires_grad_()
-    aggregate = policy_loss.token_level(policy_loss.valid(batch).sum())
+    level = policy_loss.token_level(policy_loss.valid(batch).sum())
 
     def loss(x):
-        return prorl_loss(curr_logprobs=x, aggregate=aggregate, **arguments).loss
+        return prorl_loss(curr_logprobs=x, **level, **arguments).loss
 
     assert torch.autograd.gradcheck(loss, curr)
 
 
 def test_only_the_loss_carries_a_gradient(policy_loss):
     batch = policy_loss.make_batch()
-    result, _ = policy_loss.run(batch, aggregate=policy_loss.token_level(10))
+    result, _ = policy_loss.run(batch, **policy_loss.token_level(10))
     others = [f.name for f in dataclasses.fields(result) if f.name != "loss"]
     assert not any(getattr(result, name).requires_grad for name in others)
 
@@ -94,18 +92,18 @@ def test_only_the_current_policy_gets_a_gradient(policy_loss):
     batch = policy_loss.make_batch()
     arguments = policy_loss.parameters | batch | {"kl_penalty": 0.1}
     leaves = {name: arguments[name].clone().requires_grad_() for name in TOKEN_INPUTS[:5]}
-    aggregate = policy_loss.token_level(10)
-    prorl_loss(**arguments | leaves, aggregate=aggregate).loss.backward()
+    level = policy_loss.token_level(10)
+    prorl_loss(**arguments | leaves, **level).loss.backward()
     assert [name for name, leaf in leaves.items() if leaf.grad is not None] == ["curr_logprobs"]
 
 
 def test_advantages_per_sample_equal_the_same_per_token(policy_loss):
     batch = policy_loss.make_batch()
     per_token = batch | {"advantages": batch["advantages"][:, None].expand(6, 9)}
-    aggregate = policy_loss.token_level(10)
+    level = policy_loss.token_level(10)
     (a, grad_a), (b, grad_b) = (
-        policy_loss.run(batch, aggregate=aggregate),
-        policy_loss.run(per_token, aggregate=aggregate),
+        policy_loss.run(batch, **level),
+        policy_loss.run(per_token, **level),
     )
     assert torch.equal(a.loss, b.loss)
     assert torch.equal(grad_a, grad_b)
@@ -113,7 +111,7 @@ def test_advantages_per_sample_equal_the_same_per_token(policy_loss):
 
 def test_a_microbatch_without_valid_tokens_adds_nothing(policy_loss):
     batch = policy_loss.make_batch() | {"sample_mask": torch.zeros(6)}
-    result, grad = policy_loss.run(batch, aggregate=policy_loss.token_level(10))
+    result, grad = policy_loss.run(batch, **policy_loss.token_level(10))
     assert result.loss.item() == 0.0
     assert not grad.any()
     assert (result.ratio_min.item(), result.ratio_max.item()) == (math.inf, -math.inf)
@@ -125,7 +123,7 @@ def test_nothing_is_read_back_from_the_device(policy_loss, level):
     batch = {name: value.to("meta") for name, value in policy_loss.make_batch().items()}
     count = torch.ones((), device="meta")
     aggregate = {"token": policy_loss.token_level, "sequence": policy_loss.sequence_level}[level]
-    result, grad = policy_loss.run(batch, aggregate=aggregate(count), ratio_clip_c=3.0)
+    result, grad = policy_loss.run(batch, **aggregate(count), ratio_clip_c=3.0)
     assert result.loss.is_meta
     assert grad.is_meta
     with pytest.raises(RuntimeError, match="meta"):
