@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -80,25 +81,21 @@ def prorl_loss(
     ratio_clip_c: float | None,
     kl_penalty: float,
     kl_estimator: KLEstimator,
-    kl_sampling_logprobs: Tensor | None,  # [B, S], see below
+    kl_sampling_logprobs: Tensor | None,  # [B, S], kl.compute_kl_importance_weights; None: 1
     weigh: WeighTokens,
     global_count: Tensor | float,  # > 0, what ``weigh`` is to be divided by
     compute_ratios: ComputeRatios = compute_token_ratios,
 ) -> PolicyLoss:
     """The loss both engines minimise; the module docstring has the equation.
 
-    The KL is weighted by exp(curr - kl_sampling), see kl.compute_kl_importance_weights, or not
-    (None). With kl_penalty 0 it is only measured. ValueError: no reference for it, bad bounds.
+    With kl_penalty 0 the KL is only measured. ValueError: no reference for it, bad bounds.
     """
     if kl_penalty != 0 and reference_policy_logprobs is None:
         raise ValueError(f"kl_penalty is {kl_penalty} but there are no reference_policy_logprobs")
     mask = combine_masks(token_mask, sample_mask=sample_mask)
     select = TokenSelector(mask, dtype=curr_logprobs.dtype)
     weights = select(weigh(mask, curr_logprobs.dtype).expand_as(mask)).flatten()
-
-    def share(values: Tensor) -> Tensor:
-        return values.flatten().dot(weights) / global_count
-
+    share = partial(_share_of_mean, weights=weights, global_count=global_count)
     curr = select(curr_logprobs)
     advantages = select(_per_token(advantages).detach().expand_as(mask))
     ratios = compute_ratios(curr, select(prev_logprobs.detach()), mask)
@@ -114,19 +111,19 @@ def prorl_loss(
     policy_loss = share(policy_values)
     kl = torch.zeros_like(policy_loss)
     if reference_policy_logprobs is not None:
-        kl_weights = _compute_kl_weights(curr, kl_sampling_logprobs, select)
         reference = select(reference_policy_logprobs.detach())
+        kl_weights = _compute_kl_weights(curr, kl_sampling_logprobs, select)
         kl = share(kl_estimator(curr, reference, importance_weights=kl_weights))
 
     ratios, infinite_outside = ratios.detach(), select.fill(torch.inf)
-    is_low = _is_less(advantages, 0.0) * _is_less(ratios, 1 - ratio_clip_min)
-    is_high = _is_less(-advantages, 0.0) * _is_less(-ratios, -(1 + ratio_clip_max))
     return PolicyLoss(
         loss=policy_loss if kl_penalty == 0 else policy_loss + kl_penalty * kl,
         policy_loss=policy_loss.detach(),
         kl=kl.detach(),
-        clip_fraction_low=share(is_low),
-        clip_fraction_high=share(is_high),
+        clip_fraction_low=share(_is_less(advantages, 0.0) * _is_less(ratios, 1 - ratio_clip_min)),
+        clip_fraction_high=share(
+            _is_less(-advantages, 0.0) * _is_less(-ratios, -1 - ratio_clip_max)
+        ),
         ratio_mean=share(ratios),
         ratio_min=(ratios + infinite_outside).amin(),
         ratio_max=(ratios - infinite_outside).amax(),
@@ -190,6 +187,10 @@ def weigh_samples_equally(mask: Tensor, dtype: torch.dtype) -> Tensor:
     (GRPO, arXiv 2402.03300, eq. 3.) A valid sample without valid tokens adds 0.
     """
     return 1 / mask.sum(dim=-1, keepdim=True).clamp(min=1).to(dtype)
+
+
+def _share_of_mean(values: Tensor, *, weights: Tensor, global_count: Tensor | float) -> Tensor:
+    return values.flatten().dot(weights) / global_count
 
 
 def _is_less(values: Tensor, bound: Tensor | float) -> Tensor:
