@@ -114,7 +114,6 @@ def prorl_loss(
         reference = select(reference_policy_logprobs.detach())
         kl_weights = _compute_kl_weights(curr, kl_sampling_logprobs, select)
         kl = share(kl_estimator(curr, reference, importance_weights=kl_weights))
-
     ratios, infinite_outside = ratios.detach(), select.fill(torch.inf)
     return PolicyLoss(
         loss=policy_loss if kl_penalty == 0 else policy_loss + kl_penalty * kl,
