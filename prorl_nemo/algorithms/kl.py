@@ -119,7 +119,7 @@ def _estimate(
 
 
 class _KLEstimate(torch.autograd.Function):
-    """Clamps, weight and estimator with their slopes: autograd's own would take thrice as long."""
+    """Clamps, weight and estimator with their slopes, to pass over memory once per direction."""
 
     @staticmethod
     def forward(

@@ -193,7 +193,7 @@ def _share_of_mean(values: Tensor, *, weights: Tensor, global_count: Tensor | fl
 
 
 def _is_less(values: Tensor, bound: Tensor | float) -> Tensor:
-    """1 and 0 in the dtype of ``values``: a bool of it costs a CPU four times as much."""
+    """1 and 0 in the dtype of ``values``: a CPU is slow at bools, and at masking with them."""
     return torch.lt(values, bound, out=torch.empty_like(values))
 
 
