@@ -115,7 +115,7 @@ class Campaign:
 
     def run(self, writers: Sequence[Any]) -> Outcome:
         """From the newest checkpoint to the end of the run, or to a request to stop."""
-        engine = NemoEngine(self.config, self._start)
+        engine = NemoEngine(self.config, self.start_parts)
         found = self.store.newest()
         state = found[1] if found is not None else TrainState()
         if found is not None:
@@ -133,7 +133,7 @@ class Campaign:
         engine.close()
         return outcome
 
-    def _start(self, start: WorkerStart) -> NemoParts:
+    def start_parts(self, start: WorkerStart) -> NemoParts:
         policy = CpuPolicy(global_batch=self.config.policy.train_global_batch_size)
         if start.weights is not None:
             policy.start_from(start.weights, start.optimizer)
@@ -141,10 +141,14 @@ class Campaign:
             policy.load_reference(str(start.reference))
         self.policies.append(policy)
         self.starts.append(start)
-        limit = self.config.policy.generation.max_new_tokens
+        generation = self.config.policy.generation
         return NemoParts(
             policy=policy,
-            policy_generation=CpuGeneration(policy, max_new_tokens=limit),
+            policy_generation=CpuGeneration(
+                policy,
+                max_new_tokens=generation.max_new_tokens,
+                is_async=generation.vllm_cfg.async_engine,
+            ),
             environment=self.environment,
             tokenizer=LetterTokenizer(),
             logger=make_logger(self.root / "nemo_logs"),

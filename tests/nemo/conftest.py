@@ -8,6 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.nemo_rl import allow_old_python
+
+allow_old_python()
+
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,11 @@ class CpuPolicy(ColocatablePolicyInterface):  # type: ignore[misc]
         if optimizer is not None:
             self.optimizer.load_state_dict(torch.load(optimizer / "optimizer.pt"))
 
-    def run_all_workers_single_data(self, method_name: str, *args: Any, **kwargs: Any) -> list[Any]:
+    def run_all_workers_single_data(self, method_name: str, *args: Any, **kwargs: Any) -> Any:
+        """The answer of the only worker, called as NeMo-RL's worker group calls Ray's actors."""
         self.calls.append(method_name)
-        return [getattr(self, method_name)(*args, **kwargs)]
+        assert not args, "RayWorkerGroup.run_all_workers_single_data refuses them"
+        return [getattr(self, method_name)(**kwargs)]
 
     def load_reference(self, weights_path: str) -> None:
         self.reference = torch.load(Path(weights_path) / "model.pt")
@@ -150,21 +153,32 @@ class CpuPolicy(ColocatablePolicyInterface):  # type: ignore[misc]
 class CpuGeneration(GenerationInterface):  # type: ignore[misc]
     """vLLM's engines, as one process. The random numbers depend on the prompts alone."""
 
-    def __init__(self, policy: CpuPolicy, *, max_new_tokens: int) -> None:
+    def __init__(self, policy: CpuPolicy, *, max_new_tokens: int, is_async: bool = False) -> None:
         self._policy, self._max_new_tokens = policy, max_new_tokens
         self.model = LetterModel()
         self.is_awake = False
+        self.cfg = {"backend": "vllm", "vllm_cfg": {"async_engine": is_async}}
+        self._num_async_calls = 0
         nn.init.zeros_(self.model.head)  # dummy weights until the first refit
 
     def update_weights_via_ipc_zmq(self) -> list[Any]:
         self.model.load_state_dict(self._policy.model.state_dict())
         return []
 
-    @torch.no_grad()
     def generate(self, data: Any, greedy: bool) -> Any:
-        assert self.is_awake
         assert not greedy
-        generator = self._generator(data["input_ids"])
+        return self._generate(data, self._generator(data["input_ids"]))
+
+    async def generate_async(self, data: Any, greedy: bool) -> AsyncIterator[tuple[int, Any]]:
+        assert not greedy
+        assert data.size == 1, "NeMo-RL's asynchronous rollout asks for one response at a time"
+        self._num_async_calls += 1
+        generator = torch.Generator().manual_seed(self._num_async_calls)
+        yield 0, self._generate(data, generator)
+
+    @torch.no_grad()
+    def _generate(self, data: Any, generator: torch.Generator) -> Any:
+        assert self.is_awake
         rows = [
             self._sample(ids[:length].tolist(), generator)
             for ids, length in zip(data["input_ids"], data["input_lengths"].tolist(), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from nemo_rl.algorithms.loss import ClippedPGLossFn
 from nemo_rl.data.collate_fn import rl_collate_fn
 from nemo_rl.utils.checkpoint import CheckpointManager
 
+from prorl_nemo.engines.nemo.engine import NemoEngine
 from prorl_nemo.engines.nemo.environment import ENVIRONMENT, ResponseId
 from prorl_nemo.engines.nemo.loss_fn import make_loss_fn
 from prorl_nemo.engines.nemo.master_config import build_master_config
 from prorl_nemo.engines.nemo.release import find_release_root
 from prorl_nemo.engines.nemo.rollouts import PromptEncoder, make_datum
+from prorl_nemo.types import PromptGroup
 from tests.nemo.campaigns import (
     Campaign,
     Records,
@@ -28,7 +31,7 @@ from tests.nemo.campaigns import (
     small_config,
     start_letters,
 )
-from tests.nemo.letters import LetterTokenizer
+from tests.nemo.letters import LetterTask, LetterTokenizer
 from tests.nemo.standins import CpuGeneration, CpuPolicy
 
 pytestmark = [pytest.mark.nemo, pytest.mark.slow]
@@ -133,6 +136,54 @@ def test_a_reset_by_restart_ends_where_a_reset_in_place_does(
     assert all("load_reference" not in policy.calls for policy in campaign.policies)
     for name, value in whole[0].policy.model.state_dict().items():
         assert torch.equal(campaign.policy.model.state_dict()[name], value), name
+
+
+def test_asynchronous_rollouts_keep_groups_whole_and_in_order(
+    environment: Any, tmp_path: Path
+) -> None:
+    config = small_config(policy={"generation": {"vllm_cfg": {"async_engine": True}}})
+    campaign = Campaign(tmp_path, config, environment)
+    engine = NemoEngine(config, campaign.start_parts)
+    prompts = [PromptGroup(10 + index, LetterTask()[20 * index]) for index in range(5)]
+    batch = engine.rollout(prompts, step=0)
+    assert batch.group_ids.tolist() == [10 + row // 4 for row in range(20)]
+    for row in range(20):
+        problem, start = prompts[row // 4].problem, int(batch.prompt_lengths[row])
+        ids = batch.input_ids[row, : int(batch.input_lengths[row])]
+        prompt, response = LetterTokenizer().batch_decode([ids[:start], ids[start:]])
+        assert prompt == problem.prompt
+        assert float(batch.rewards[row]) == LetterTask().score(problem, response).reward
+        assert bool(batch.scorer_failed[row]) == ("ff" in response)
+    engine.close()
+
+
+def test_a_whole_campaign_runs_over_asynchronous_rollouts(environment: Any, tmp_path: Path) -> None:
+    config = small_config(policy={"generation": {"vllm_cfg": {"async_engine": True}}})
+    records = Records()
+    assert Campaign(tmp_path, config, environment).run([records]) == "run_finished"
+    assert [row.reset for row in records.rows if row.step > 0] == [
+        None,
+        "period",
+        None,
+        "period",
+        None,
+    ]
+
+
+def test_a_checkpoint_without_its_optimizer_is_not_resumed(
+    whole: tuple[Campaign, Records], tmp_path: Path
+) -> None:
+    """NeMo-RL's manager warns and begins with a new optimizer."""
+    campaign = whole[0]
+    policy = tmp_path / "step" / "policy"
+    shutil.copytree(campaign.root / "checkpoints" / "step_000005" / "policy", policy)
+    shutil.rmtree(policy / "optimizer")
+    engine = NemoEngine(campaign.config, campaign.start_parts)
+    with (
+        pytest.warns(UserWarning, match="freshly initialized"),
+        pytest.raises(OSError, match="no optimizer"),
+    ):
+        engine.load(policy, reference=None)
 
 
 def test_a_bad_gradient_stops_the_run_before_the_optimizer(

@@ -21,6 +21,7 @@ from nemo_rl.distributed.ray_actor_environment_registry import (
 from nemo_rl.distributed.virtual_cluster import init_ray
 from nemo_rl.models.generation import configure_generation_config
 from nemo_rl.models.policy.lm_policy import Policy
+from nemo_rl.utils.venvs import create_local_venv_on_each_node
 
 from prorl_nemo.campaign_tasks import CampaignTasks
 from prorl_nemo.config_campaign import Config
@@ -133,9 +134,11 @@ class StartWorkers:
         result = self._setup(master, tokenizer, start)
         if not config.policy.megatron_cfg.enabled and start.weights is not None:
             # Started with these weights, a DTensor worker would take them for its reference.
-            optimizer = str(start.optimizer) if start.optimizer is not None else None
+            optimizer = str(start.optimizer.absolute()) if start.optimizer is not None else None
             result.policy.run_all_workers_single_data(
-                "load_checkpoint", str(start.weights), optimizer
+                "load_checkpoint",
+                weights_path=str(start.weights.absolute()),
+                optimizer_path=optimizer,
             )
         if start.reference is not None and config.prorl.nemo.reset_by == "in_place":
             workers = ReferenceWorkers(result.policy)
@@ -154,7 +157,7 @@ class StartWorkers:
         dataset = TaskDataset(self.tasks.train[0].task, PromptEncoder(tokenizer, longest))
         if start.reference is not None and self.config.prorl.nemo.reset_by == "restart":
             master.checkpointing["pretrained_checkpoint"] = {
-                "path": str(start.reference),
+                "path": str(start.reference.absolute()),
                 "format": "megatron_bridge",
             }
         if not policy.megatron_cfg.enabled:
@@ -166,7 +169,7 @@ class StartWorkers:
 def make_policy_factory(config: NemoCampaignConfig, start: WorkerStart) -> Callable[..., Any]:
     """Makes NeMo-RL's Policy with our workers and with the weights that ``start`` names."""
     ours, theirs = MEGATRON if config.policy.megatron_cfg.enabled else DTENSOR
-    ACTOR_ENVIRONMENT_REGISTRY[ours] = get_actor_python_env(theirs)
+    ACTOR_ENVIRONMENT_REGISTRY[ours] = find_worker_python(theirs)
     extension = ours if config.prorl.nemo.reset_by == "in_place" else None
 
     def make_policy(**arguments: Any) -> Any:
@@ -176,3 +179,16 @@ def make_policy_factory(config: NemoCampaignConfig, start: WorkerStart) -> Calla
         return Policy(**arguments, worker_extension_cls_fqn=extension)
 
     return make_policy
+
+
+def find_worker_python(worker: str) -> str:
+    """The Python that NeMo-RL's own ``worker`` runs in, on every node.
+
+    The container has it ready under the worker's name. Under our worker's name NeMo-RL would
+    build another, which takes long and needs a network.
+    """
+    command: str = get_actor_python_env(worker)
+    if not command.startswith("uv"):
+        return command
+    python: str = create_local_venv_on_each_node(command, worker)
+    return python

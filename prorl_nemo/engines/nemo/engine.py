@@ -140,6 +140,7 @@ class NemoEngine:
 
     def save(self, directory: Path, *, weights_only: bool) -> None:
         policy = self._parts.policy
+        directory = directory.absolute()  # workers have working directories of their own
         policy.prepare_for_training()
         policy.save_checkpoint(
             weights_path=str(directory / "weights"),
@@ -149,9 +150,13 @@ class NemoEngine:
         )
         if not any((directory / "weights").iterdir()):
             raise OSError(f"{directory}: the workers wrote no weights")
+        if not weights_only and _find_checkpoint(directory)[1] is None:
+            raise OSError(f"{directory}: the workers wrote no optimizer")
 
     def load(self, directory: Path, *, reference: Path | None) -> None:
-        weights, optimizer = CheckpointManager.get_resume_paths(directory.parent)
+        weights, optimizer = _find_checkpoint(directory)
+        if optimizer is None:  # NeMo-RL would warn and begin with a new one
+            raise OSError(f"{directory}: the checkpoint has no optimizer")
         pin = reference / "weights" if reference is not None else None
         self._restart(WorkerStart(weights, optimizer, pin))
 
@@ -223,6 +228,12 @@ class NemoEngine:
     @property
     def _is_colocated(self) -> bool:
         return self._config.policy.generation.colocated.enabled
+
+
+def _find_checkpoint(directory: Path) -> tuple[Path | None, Path | None]:
+    """Weights and optimizer for new workers, by NeMo-RL's own rule, of ``save``'s directory."""
+    found: tuple[Path | None, Path | None] = CheckpointManager.get_resume_paths(directory.parent)
+    return found
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -32,7 +32,7 @@ class ReferenceWorkers:
 
         ``expect_policy``: the weights were saved from the policy as it is now.
         """
-        self._ask("load_reference", str(weights))
+        self._ask("load_reference", weights_path=str(weights.absolute()))
         check_digests(self.digests(), expect_policy=expect_policy)
 
     def clear_optimizer_state(self) -> None:
@@ -43,8 +43,9 @@ class ReferenceWorkers:
         """One per worker."""
         return self._ask("compute_state_digest")
 
-    def _ask(self, method: str, *arguments: str) -> list[Any]:
-        answers: list[Any] = self._policy.run_all_workers_single_data(method, *arguments)
+    def _ask(self, method: str, **arguments: str) -> list[Any]:
+        # By keyword only: NeMo-RL's worker group refuses positional arguments.
+        answers: list[Any] = self._policy.run_all_workers_single_data(method, **arguments)
         return answers
 
 
