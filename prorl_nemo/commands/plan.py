@@ -37,7 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
         if config.prorl.engine == "nemo":
             _print_layout(current, num_steps=run.end_step - run.start_step)
-        make_tasks(current.prorl.train_tasks)
+    if config.prorl.engine == "nemo":
+        _print_total(config)
+    for index in range(len(config.prorl.schedule)):
+        make_tasks(config_of_run(config, index).prorl.train_tasks)
     make_tasks(config.prorl.validation.tasks)
     make_tasks(config.prorl.evaluation.tasks)
     print("the configuration is sound")
@@ -52,3 +55,21 @@ def _print_layout(config: Config, *, num_steps: int) -> None:
     assert isinstance(config, NemoCampaignConfig), "the loader chooses it by prorl.engine"
     for line in plan_run(config, num_steps=num_steps):
         print(f"    {line}")
+
+
+def _print_total(config: Config) -> None:
+    """GPU hours of all runs."""
+    from prorl_nemo.config_loading import config_of_run
+    from prorl_nemo.engines.nemo.config import NemoCampaignConfig
+    from prorl_nemo.engines.nemo.plan import campaign_gpu_hours
+
+    runs: list[tuple[NemoCampaignConfig, int]] = []
+    for index, run in enumerate(config.prorl.schedule):
+        current = config_of_run(config, index)
+        assert isinstance(current, NemoCampaignConfig), "the loader chooses it by prorl.engine"
+        runs.append((current, run.num_steps))
+    hours = campaign_gpu_hours(runs)
+    steps = sum(num_steps for _, num_steps in runs)
+    print(
+        f"campaign of {steps:,} steps: {'unknown' if hours is None else f'{hours:,.0f}'} GPU hours"
+    )

@@ -94,6 +94,13 @@ def microbatch_tokens(config: NemoCampaignConfig) -> int:
     return policy.train_micro_batch_size * policy.max_total_sequence_length
 
 
+def is_recomputed(config: NemoCampaignConfig) -> bool:
+    """Whether the backward pass computes a layer's activations again."""
+    policy = config.policy
+    backend = policy.megatron_cfg if policy.megatron_cfg.enabled else policy.dtensor_cfg
+    return backend.activation_checkpointing
+
+
 def _parameters_per_gpu(config: NemoCampaignConfig, shape: ModelShape) -> float:
     """Weights on a GPU of the fullest stage: its layers, and one of the two embeddings."""
     tp, pp = config.tensor_parallel_size, config.pipeline_parallel_size
@@ -128,7 +135,7 @@ def _activation_bytes(config: NemoCampaignConfig, shape: ModelShape) -> float:
     layers = shape.num_hidden_layers / config.pipeline_parallel_size
     in_flight = config.pipeline_parallel_size  # microbatches of the first stage, 1F1B
     one_layer = tokens * shape.hidden_size * LAYER_BYTES / config.tensor_parallel_size
-    if backend.activation_checkpointing:
+    if is_recomputed(config):
         return layers * in_flight * tokens * shape.hidden_size * BF16 / split + one_layer
     return layers * in_flight * one_layer
 

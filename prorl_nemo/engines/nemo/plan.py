@@ -10,7 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prorl_nemo.engines.nemo.config import NemoCampaignConfig
-from prorl_nemo.engines.nemo.memory import GIB, GpuMemory, estimate_memory, microbatch_tokens
+from prorl_nemo.engines.nemo.memory import (
+    GIB,
+    GpuMemory,
+    estimate_memory,
+    is_recomputed,
+    microbatch_tokens,
+)
 from prorl_nemo.engines.nemo.model_shape import ModelShape, find_model_shape
 
 
@@ -62,7 +68,7 @@ def plan_run(config: NemoCampaignConfig, *, num_steps: int) -> list[str]:
         where = config.policy.model_name
         return [*lines, f"memory, time: unknown, {where} is neither on disk nor a known model"]
     memory = estimate_memory(config, shape)
-    lines += describe_memory(memory)
+    lines += describe_memory(config, memory)
     if not memory.fits:
         raise ValueError(
             f"policy: does not fit on {config.prorl.nemo.gpu}: training takes about "
@@ -96,15 +102,16 @@ def describe_layout(config: NemoCampaignConfig) -> list[str]:
     ]
 
 
-def describe_memory(memory: GpuMemory) -> list[str]:
+def describe_memory(config: NemoCampaignConfig, memory: GpuMemory) -> list[str]:
     """Memory per GPU against the card."""
 
     def gib(size: float) -> str:
         return f"{size / GIB:.1f}"
 
+    stored = "recomputed activations" if is_recomputed(config) else "activations"
     return [
         f"  memory per GPU, GiB: weights {gib(memory.weights)} + gradients {gib(memory.gradients)} "
-        f"+ optimizer {gib(memory.optimizer)} + activations {gib(memory.activations)} + logits "
+        f"+ optimizer {gib(memory.optimizer)} + {stored} {gib(memory.activations)} + logits "
         f"{gib(memory.logits)} = {gib(memory.training)} with reserve, of {gib(memory.card)}",
         f"  generation, GiB: {gib(memory.generating)} with reserve, weights "
         f"{gib(memory.generation_weights)}, cache for {memory.kv_cache_tokens:,.0f} tokens per "
@@ -123,15 +130,10 @@ def estimate_step(
     is_fp8 = policy.megatron_cfg.enabled and policy.megatron_cfg.fp8_cfg.enabled
     rate = (card.fp8 if is_fp8 else card.bf16) * assumed.compute_utilization
     forward = 2 * shape.num_parameters * tokens / rate / config.num_training_gpus
-    recompute = (
-        policy.megatron_cfg.activation_checkpointing
-        if policy.megatron_cfg.enabled
-        else policy.dtensor_cfg.activation_checkpointing
-    )
     return StepEstimate(
         generation_seconds=_generation_seconds(config, shape, memory, assumed),
         logprob_seconds=2 * forward,  # policy and reference
-        training_seconds=forward * (4 if recompute else 3),
+        training_seconds=forward * (4 if is_recomputed(config) else 3),
     )
 
 
