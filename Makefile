@@ -41,5 +41,5 @@ $(VENV)/.runtime: $(VENV)/.torch setup.cfg
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.torch setup.cfg
-	$(PIP) --editable '.[dev,domains,creativity]'
+	$(PIP) --editable '.[dev,domains,creativity,megatron]'
 	touch $@ $(VENV)/.runtime

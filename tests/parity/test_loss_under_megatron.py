@@ -12,7 +12,7 @@ pytest.importorskip("megatron.core", reason="needs megatron-core")
 from tests.parity.megatron_ranks import LAYOUTS, check_layouts, check_reset
 from tests.support.megatron_cpu import run_megatron
 
-pytestmark = [pytest.mark.megatron, pytest.mark.slow]
+pytestmark = pytest.mark.megatron
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_logprobs_loss_and_gradients_agree_with_one_rank(results: Path, tp: int,
         assert float((gradient - expected[name]).abs().max()) < 1e-5 * max(1.0, largest), name
 
 
-@pytest.mark.parametrize(("tp", "pp"), [(2, 1), (2, 2)])
+@pytest.mark.parametrize(("tp", "pp"), [pytest.param(2, 1, marks=pytest.mark.slow), (2, 2)])
 def test_a_reset_acts_on_a_real_model_and_distributed_optimizer(
     results: Path, tp: int, pp: int
 ) -> None:
