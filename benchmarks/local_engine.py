@@ -42,9 +42,9 @@ GOALS = {"tiny": 2.0, "135m": 1.3}
 CONF = Path(__file__).parents[1] / "conf" / "local.yaml"
 # What differs from conf/local.yaml at 135M parameters: a step has to end within a minute.
 SMALL_STEP = (
-    "grpo.num_prompts_per_step=1",
+    "grpo.num_prompts_per_step=2",
     "grpo.num_generations_per_prompt=8",
-    "policy.train_global_batch_size=4",
+    "policy.train_global_batch_size=8",
     "policy.generation.max_new_tokens=16",
 )
 
