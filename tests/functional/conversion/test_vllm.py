@@ -19,7 +19,8 @@ NUM_NEW = 12
 def test_same_greedy_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vllm = pytest.importorskip("vllm")
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-    sizes = {"hidden_size": 128, "head_dim": 64, "num_attention_heads": 4, "vocab_size": 128}
+    # head_dim is hidden_size / heads: vLLM's Qwen2 ignores any other value of it.
+    sizes = {"hidden_size": 128, "head_dim": 32, "num_attention_heads": 4, "vocab_size": 128}
     iteration = make_megatron_checkpoint(tmp_path, "qwen2", tie_word_embeddings=True, **sizes)
     options = ConversionOptions(max_shard_bytes=300_000)
     convert_checkpoint(iteration, tmp_path / "out", options=options)
