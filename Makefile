@@ -9,7 +9,7 @@ JOBS ?= 2
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train test test-slow check lint clean
+.PHONY: train test test-slow test-slurm check lint lint-shell clean
 
 train: $(VENV)/.runtime  ## run the embedded campaign: train, evaluate, report
 	$(VENV)/bin/prorl train $(ARGS)
@@ -17,14 +17,20 @@ train: $(VENV)/.runtime  ## run the embedded campaign: train, evaluate, report
 test: $(VENV)/.dev  ## the test-suite, without what takes long or needs other installations
 	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not slurm" $(ARGS)
 
-test-slow: $(VENV)/.dev  ## the rest: slow tests, and campaigns on a real Slurm
-	$(VENV)/bin/python -m pytest -q -m "slow or slurm" $(ARGS)
+test-slow: $(VENV)/.dev  ## what takes long
+	$(VENV)/bin/python -m pytest -q -m "slow and not slurm" $(ARGS)
+
+test-slurm: $(VENV)/.ray  ## campaigns on a real Slurm; needs root and Debian's packages (.ci/run)
+	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal -m slurm tests/slurm $(ARGS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+lint-shell:  ## needs shellcheck
+	cd slurm && shellcheck -x *.sh lib/*.sh cluster.env.example ../tests/slurm/*.sh
 
 check: lint test  ## all that CI checks
 
@@ -43,3 +49,7 @@ $(VENV)/.runtime: $(VENV)/.torch setup.cfg
 $(VENV)/.dev: $(VENV)/.torch setup.cfg
 	$(PIP) --editable '.[dev,domains,creativity,megatron]'
 	touch $@ $(VENV)/.runtime
+
+$(VENV)/.ray: $(VENV)/.dev
+	$(PIP) --editable '.[nemo]'
+	touch $@

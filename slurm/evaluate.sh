@@ -9,10 +9,32 @@ for part in settings state runtime; do
   # shellcheck source=/dev/null
   source "$FROZEN/lib/$part.sh" || exit 1
 done
-load_state && load_settings "$FROZEN/cluster.env" || exit 1
-[[ -e $RUN_DIR/DONE ]] || { say "$RUN_DIR is not finished"; exit 1; }
-make_runtime
-log=$RUN_DIR/logs/evaluate-$SLURM_JOB_ID.log
-mkdir -p "${log%/*}"
-(run_step evaluate "$log" --nodes=1 --ntasks=1 -- "${PRORL[@]}" evaluate --run "$RUN_DIR") &&
-  (run_step analyze "$log" --nodes=1 --ntasks=1 -- "${PRORL[@]}" analyze "$RUN_DIR")
+
+main() {
+  load_state && load_settings "$FROZEN/cluster.env" || exit 1
+  [[ -e $RUN_DIR/DONE ]] || { say "$RUN_DIR is not finished"; exit 1; }
+  make_runtime
+  mkdir -p "$RUN_DIR/logs"
+  make_models && run_verb evaluate "${MODELS[@]}" && run_verb analyze "$RUN_DIR"
+}
+
+# Fills MODELS, the arguments of `prorl evaluate` that say what to sample. What NeMo-RL trained
+# has to be converted first.
+make_models() {
+  local argument
+  if [[ $ENGINE != nemo ]]; then
+    MODELS=(--run "$RUN_DIR")
+    return
+  fi
+  MODELS=(--config "$FROZEN/config.yaml" --out "$RUN_DIR" --model "base=$MODEL" --model "final=$RUN_DIR/hf")
+  for argument in ${TRAIN_ARGUMENTS[@]+"${TRAIN_ARGUMENTS[@]}"}; do
+    [[ $argument == --* ]] || MODELS+=("$argument")
+  done
+  [[ -e $RUN_DIR/hf ]] || run_verb convert "$RUN_DIR" "$RUN_DIR/hf" --verify
+}
+
+run_verb() {
+  (run_step "$1" "$RUN_DIR/logs/evaluate-$SLURM_JOB_ID.log" --nodes=1 --ntasks=1 -- "${PRORL[@]}" "$@")
+}
+
+main

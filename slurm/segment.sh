@@ -16,9 +16,9 @@ for part in settings state runtime chain ledger watch ray followups; do
 done
 
 main() {
+  trap : USR1 # there is nobody to ask yet; watch_driver looks at the time itself
   load_state && load_settings "$FROZEN/cluster.env" || exit 1
   RESTART=${SLURM_RESTART_COUNT:-0}
-  unset SLURM_RESTART_COUNT # jobs that this one submits would inherit it
   LOG_NAME=$SLURM_JOB_ID.$RESTART
   LOG_DIR=$RUN_DIR/logs/$LOG_NAME
   mkdir -p "$LOG_DIR"
@@ -26,14 +26,13 @@ main() {
   leave_unless_needed
   ln -sfn "$LOG_NAME" "$RUN_DIR/logs/latest"
   rm -f "$RUN_DIR/YIELD"
-  # Before anything slow: the warning may come while nodes are checked.
   trap 'request_yield "signal USR1"' USR1
   trap 'on_terminated' TERM
   open_segment
   say "segment of $RUN_DIR on $SLURM_JOB_NODELIST, newest checkpoint: step $(newest_step)"
   top_up_chain "$((CHAIN_LENGTH - 1))" || say "no successor in the queue: will requeue myself"
   make_runtime
-  OUTCOME=crashed CODE=1
+  OUTCOME=crashed CODE=1 STEP_PIDS=() RAY_PIDS=() RAY_ENVIRONMENT=()
   run_segment
   end_steps 5 ${STEP_PIDS[@]+"${STEP_PIDS[@]}"}
   finish "$OUTCOME" "$CODE"
@@ -45,7 +44,8 @@ leave_unless_needed() {
     say "another segment of this campaign is running"
     exit 1
   fi
-  close_lost_segment
+  wait_for_predecessor
+  close_segment lost - # it never closed its row: its node died, or it was killed
   [[ -e $RUN_DIR/STOP ]] && note_stop
   if [[ -e $RUN_DIR/DONE || -e $SLURM_DIR/STOPPED ]]; then
     say "nothing to do: the campaign is finished, or was stopped"
@@ -53,6 +53,14 @@ leave_unless_needed() {
     exit 0
   fi
   stop_if_stalled
+}
+
+# Slurm starts us while a cancelled predecessor still ends; its trainer may be saving.
+wait_for_predecessor() {
+  local deadline=$((SECONDS + 90))
+  while [[ -n $(queued_jobs COMPLETING) ]] && ((SECONDS < deadline)); do
+    sleep 1
+  done
 }
 
 stop_if_stalled() {
@@ -68,18 +76,13 @@ stop_if_stalled() {
 
 # Sets OUTCOME and CODE.
 run_segment() {
-  STEP_PIDS=()
   if [[ $PREFLIGHT == yes ]] && ! run_preflight; then
     OUTCOME=preflight
     return
   fi
-  if is_ray_wanted; then
-    if ! start_ray; then
-      STEP_PIDS=(${RAY_PIDS[@]+"${RAY_PIDS[@]}"})
-      OUTCOME=ray
-      return
-    fi
-    STEP_PIDS=("${RAY_PIDS[@]}")
+  if is_ray_wanted && ! start_ray; then
+    OUTCOME=ray
+    return
   fi
   local driver
   say "starting the driver"
@@ -140,7 +143,7 @@ run_preflight() {
 # finish OUTCOME CODE: the ledger, the successors and the jobs behind the campaign.
 finish() {
   local outcome=$1 code=$2
-  close_segment "$outcome" "$code"
+  close_segment "$outcome" "$code" "$LOG_NAME"
   say "segment ended: $outcome (exit code $code), newest checkpoint: step $(newest_step)"
   case $outcome in
     finished)
@@ -167,7 +170,7 @@ finish() {
 on_terminated() {
   trap '' TERM
   say "terminated by Slurm"
-  close_segment terminated 143
+  close_segment terminated 143 "$LOG_NAME"
   exit 143
 }
 

@@ -19,16 +19,16 @@ done
 
 main() {
   parse_arguments "$@"
-  load_settings "$CLUSTER_FILE" || exit 2
+  load_settings "$CLUSTER_FILE"
   CHAIN_LENGTH=${CHAIN:-$CHAIN_LENGTH}
-  check_settings || exit 2
+  check_settings
   WORK_DIR=$PWD
   STAGE=$(mktemp -d)
   trap 'rm -rf "$STAGE"' EXIT
   freeze_config
-  check_runtime
+  check_runtime || exit 2
   check_state
-  make_request "$NODES"
+  make_request "$NODES" "$GPUS_PER_NODE"
   check_request
   in_checkout -m prorl_nemo.cli plan --config "$STAGE/config.yaml" \
     ${OVERRIDES[@]+"${OVERRIDES[@]}"} || exit 2
@@ -45,10 +45,11 @@ parse_arguments() {
   [[ -r $HERE/cluster.env ]] && CLUSTER_FILE=$HERE/cluster.env
   while (($# > 0)); do
     case $1 in
-      --cluster) CLUSTER_FILE=${2?$USAGE} && shift 2 ;;
-      --chain) CHAIN=${2?$USAGE} && shift 2 ;;
-      --then) THEN+=("${2?$USAGE}") && shift 2 ;;
-      --now) submit_now "${2?$USAGE}" "${3?$USAGE}" ;;
+      --cluster | --chain | --then) (($# > 1)) || fail "$1: needs a value" ;;&
+      --cluster) CLUSTER_FILE=$2 && shift 2 ;;
+      --chain) CHAIN=$2 && shift 2 ;;
+      --then) check_followup "$2" && THEN+=("$2") && shift 2 ;;
+      --now) (($# == 3)) || fail "--now: needs NAME and RUN_DIR" && submit_now "$2" "$3" ;;
       --dry-run) DRY_RUN=yes && shift ;;
       -h | --help) echo "$USAGE" && exit 0 ;;
       -*) fail "$1: no such option; options of prorl train stand behind CONFIG" ;;
@@ -57,10 +58,10 @@ parse_arguments() {
   done
   [[ -n $CONFIG ]] || { echo "$USAGE" >&2 && exit 2; }
   TRAIN_ARGUMENTS=("$@")
-  local name
-  for name in ${THEN[@]+"${THEN[@]}"}; do
-    [[ $name == evaluate || $name == convert ]] || fail "--then $name: expected evaluate or convert"
-  done
+}
+
+check_followup() {
+  [[ $1 == evaluate || $1 == convert ]] || fail "$1: expected evaluate or convert"
 }
 
 # The configuration with its defaults merged, and the facts of it that the scripts need.
@@ -74,6 +75,7 @@ freeze_config() {
     ${OVERRIDES[@]+"${OVERRIDES[@]}"} >"$STAGE/facts" || exit 2
   mapfile -d '' -t facts <"$STAGE/facts"
   RUN_DIR=${facts[0]} ENGINE=${facts[1]} CONFIG_NODES=${facts[2]} CONFIG_GPUS=${facts[3]}
+  MODEL=${facts[4]} CONFIG_ENVIRONMENT=("${facts[@]:5}")
   if [[ -n $CONFIG_NODES ]] && ((CONFIG_NODES != NODES)); then
     fail "cluster.num_nodes is $CONFIG_NODES, NODES in the cluster settings is $NODES"
   fi
@@ -92,7 +94,9 @@ in_checkout() {
 check_state() {
   [[ ! -e $RUN_DIR/DONE ]] || fail "$RUN_DIR: the campaign is finished"
   [[ ! -e $RUN_DIR/STOP ]] || fail "$RUN_DIR/STOP asks the campaign to stop; remove it to go on"
-  case $RUN_DIR$WORK_DIR in *$'\n'*) fail "a path with a line break can't be used" ;; esac
+  case $RUN_DIR$WORK_DIR in
+    *$'\n'* | *\\*) fail "a path with a line break or a backslash can't be used" ;; # sbatch --output
+  esac
 }
 
 # Slurm's own opinion, before anything exists.
@@ -120,9 +124,9 @@ freeze() {
   mkdir -p "$SLURM_DIR" "$RUN_DIR/logs"
   fill_stage
   local last number=1
-  last=$(find "$SLURM_DIR" -maxdepth 1 -type d -name '[0-9][0-9][0-9]' | sort | tail -n 1)
+  last=$(newest_frozen "$SLURM_DIR")
   if (($(count_queued PENDING,RUNNING,COMPLETING,SUSPENDED) > 0)); then
-    if ! diff -rq --exclude=revision "$STAGE/frozen" "$last" >/dev/null; then
+    if ! diff -rq --exclude=revision --exclude=__pycache__ "$STAGE/frozen" "$last" >/dev/null; then
       fail "the campaign is in the queue with other settings or code: stop it first (touch $RUN_DIR/STOP)"
     fi
     FROZEN=$last
@@ -131,8 +135,12 @@ freeze() {
   [[ -z $last ]] || number=$((10#${last##*/} + 1))
   FROZEN=$SLURM_DIR/$(printf %03d "$number")
   cp -r "$STAGE/frozen" "$SLURM_DIR/.incomplete-$$"
-  mv "$SLURM_DIR/.incomplete-$$" "$FROZEN"
+  mv -T "$SLURM_DIR/.incomplete-$$" "$FROZEN" || fail "another submission of this campaign is under way"
   rm -f "$SLURM_DIR/STALLED" "$SLURM_DIR/STOPPED"
+}
+
+newest_frozen() {
+  [[ ! -d $1 ]] || find "$1" -maxdepth 1 -type d -name '[0-9][0-9][0-9]' | sort | tail -n 1
 }
 
 fill_stage() {
@@ -143,11 +151,11 @@ fill_stage() {
   cp "$STAGE/config.yaml" "$target"
   if [[ -n $CLUSTER_FILE ]]; then cp "$CLUSTER_FILE" "$target/cluster.env"; else : >"$target/cluster.env"; fi
   printf 'CHAIN_LENGTH=%q\n' "$CHAIN_LENGTH" >>"$target/cluster.env"
-  printf '%s\0' "$RUN_DIR" "$WORK_DIR" "$ENGINE" "$JOB_NAME" "$(dirname "$(command -v sbatch)")" >"$target/state"
-  : >"$target/train.argv"
-  : >"$target/then"
-  ((${#TRAIN_ARGUMENTS[@]} == 0)) || printf '%s\0' "${TRAIN_ARGUMENTS[@]}" >"$target/train.argv"
-  ((${#THEN[@]} == 0)) || printf '%s\n' "${THEN[@]}" >"$target/then"
+  write_words "$target/state" "$RUN_DIR" "$WORK_DIR" "$ENGINE" "$JOB_NAME" \
+    "$(dirname "$(command -v sbatch)")" "$MODEL"
+  write_words "$target/train.argv" ${TRAIN_ARGUMENTS[@]+"${TRAIN_ARGUMENTS[@]}"}
+  write_words "$target/environment" ${CONFIG_ENVIRONMENT[@]+"${CONFIG_ENVIRONMENT[@]}"}
+  printf '%s\n' ${THEN[@]+"${THEN[@]}"} | grep . >"$target/then" || true
   if [[ $FREEZE_CODE == yes ]]; then
     mkdir "$target/code"
     cp -r "$HERE/../prorl_nemo" "$target/code"
@@ -155,14 +163,22 @@ fill_stage() {
   fi
   {
     git -C "$HERE" rev-parse HEAD 2>/dev/null || echo "no git checkout"
-    git -C "$HERE" diff HEAD 2>/dev/null
+    git -C "$HERE" diff HEAD 2>/dev/null || true
   } >"$target/revision"
+}
+
+# write_words FILE WORD...: a NUL behind each.
+write_words() {
+  local file=$1
+  shift
+  : >"$file"
+  (($# == 0)) || printf '%s\0' "$@" >"$file"
 }
 
 submit_chain() {
   local before
   before=$(count_submitted)
-  top_up_chain "$CHAIN_LENGTH" || fail "sbatch took no segment"
+  top_up_chain "$((CHAIN_LENGTH - $(count_queued RUNNING)))" || fail "sbatch took no segment"
   cancel_if_hopeless
   echo "$(($(count_submitted) - before)) segments submitted; prorl status $(printf %q "$RUN_DIR")"
 }
@@ -183,11 +199,14 @@ count_submitted() {
 }
 
 submit_now() {
-  FROZEN=$(find "$2/slurm" -maxdepth 1 -type d -name '[0-9][0-9][0-9]' | sort | tail -n 1)
-  [[ -n $FROZEN && -e $2/DONE ]] || fail "$2: not a finished campaign that submit.sh started"
+  check_followup "$1"
+  local run_dir
+  run_dir=$(cd "$2" && pwd) || exit 2
+  FROZEN=$(newest_frozen "$run_dir/slurm")
+  [[ -n $FROZEN && -e $run_dir/DONE ]] || fail "$2: not a finished campaign that submit.sh started"
   load_state
   load_settings "$FROZEN/cluster.env"
-  submit_followup "$1"
+  submit_followup "$1" || fail "sbatch refuses it"
   exit 0
 }
 

@@ -3,15 +3,18 @@
 ``python -m prorl_nemo.slurm.freeze CONFIG OUT [OVERRIDE...]`` writes CONFIG with all its
 ``defaults`` merged to OUT, so that later edits of those files reach no job, and prints what
 submit.sh has to know of it, a NUL behind each: run directory, engine, cluster.num_nodes and
-cluster.gpus_per_node (empty where the configuration has no such key). The overrides are
-not written into OUT: they stay arguments of every job.
+cluster.gpus_per_node (empty where the configuration has no such key), base model, then
+NAME=VALUE of each environment variable that the configuration reads and that is set now. The
+overrides are not written into OUT: they stay arguments of every job.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from prorl_nemo.config_loading import ConfigError, read_yaml
+
+ENVIRONMENT_VARIABLE = re.compile(r"\$\{\s*oc\.env:\s*([A-Za-z_]\w*)")
 
 
 @dataclass(frozen=True)
@@ -29,17 +34,29 @@ class FrozenFacts:
     engine: str
     num_nodes: int | None
     gpus_per_node: int | None
+    model: str
+    environment: Mapping[str, str]
+
+    def words(self) -> list[str]:
+        """The facts as submit.sh reads them."""
+        facts = (self.run_dir, self.engine, self.num_nodes, self.gpus_per_node, self.model)
+        pairs = [f"{name}={value}" for name, value in self.environment.items()]
+        return ["" if fact is None else str(fact) for fact in facts] + pairs
 
 
 def freeze_config(path: Path, overrides: Sequence[str], target: Path) -> FrozenFacts:
     """Write the merged file to ``target``; raises ConfigError naming the key."""
-    OmegaConf.save(read_yaml(path), target)
+    merged = OmegaConf.to_yaml(read_yaml(path))
+    target.write_text(merged, encoding="utf-8")
+    names = set(ENVIRONMENT_VARIABLE.findall("\n".join([merged, *overrides])))
     tree = read_yaml(path, overrides)
     return FrozenFacts(
         run_dir=Path(str(_select(tree, "checkpointing.checkpoint_dir"))).absolute(),
         engine=str(_select(tree, "prorl.engine")),
         num_nodes=_select(tree, "cluster.num_nodes", optional=True),
         gpus_per_node=_select(tree, "cluster.gpus_per_node", optional=True),
+        model=str(_select(tree, "policy.model_name")),
+        environment={name: os.environ[name] for name in sorted(names & os.environ.keys())},
     )
 
 
@@ -61,8 +78,8 @@ def main(arguments: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         print(f"submit: {error}", file=sys.stderr)
         return 2
-    for value in astuple(facts):
-        print("" if value is None else value, end="\0")
+    for word in facts.words():
+        print(word, end="\0")
     return 0
 
 

@@ -9,26 +9,35 @@ queued_jobs() {
 
 count_queued() { queued_jobs "$1" | awk 'END { print NR }'; }
 
-# Prints the job id.
+# sbatch; prints the job id. Within a job without what Slurm told that job: the new one would
+# inherit it, and its srun obey it.
+submit_job() (
+  local name
+  for name in ${SLURM_JOB_ID:+"${!SLURM_@}"}; do
+    [[ $name == SLURM_CONF ]] || unset "$name"
+  done
+  sbatch --parsable "$@"
+)
+
 submit_segment() {
   local excluded
-  make_request "$NODES"
+  make_request "$NODES" "$GPUS_PER_NODE"
   excluded=$(bad_nodes)
   [[ -n $excluded ]] && REQUEST+=("--exclude=$excluded")
-  sbatch --parsable "${REQUEST[@]}" "--job-name=$JOB_NAME" --dependency=singleton --requeue \
-    --open-mode=append "--signal=B:USR1@$(lead_seconds)" "--chdir=$WORK_DIR" \
+  submit_job "${REQUEST[@]}" "--job-name=$JOB_NAME" --dependency=singleton --requeue \
+    --open-mode=append "--signal=B:USR1@$(signal_seconds)" "--chdir=$WORK_DIR" \
     "--output=${SLURM_DIR//%/%%}/job-%j.out" "$FROZEN/segment.sh" "$FROZEN"
 }
 
-# Fills the chain up; nonzero when not one segment waits behind us.
+# top_up_chain LENGTH: until so many wait; nonzero when some were wanted and not one waits.
 top_up_chain() {
   local length=$1 waiting
-  waiting=$(count_queued PENDING)
+  waiting=$(count_queued PENDING) || return 1
   while ((waiting < length)); do
     submit_segment >>"$SLURM_DIR/submitted" || break
     waiting=$((waiting + 1))
   done
-  ((waiting > 0))
+  ((waiting > 0 || length <= 0))
 }
 
 cancel_successors() {
@@ -61,12 +70,22 @@ lead_seconds() {
   echo "$lead"
 }
 
-# heartbeat NAME: a value that the trainer left in its heartbeat file, or nothing.
+# Slurm's warning, for a batch script too slow to see it coming. In a job shorter than twice
+# the lead it would come at the start, and again in each successor.
+signal_seconds() {
+  local lead limit
+  lead=$(lead_seconds)
+  limit=$(limit_seconds "$TIME_LIMIT")
+  ((limit == 0 || lead <= limit / 2)) || lead=$((limit / 2))
+  echo "$lead"
+}
+
+# heartbeat NAME: a word that the trainer left in its heartbeat file, or nothing.
 heartbeat() {
   local name value
   [[ -r $RUN_DIR/heartbeat ]] || return 0
   while IFS='=' read -r name value; do
-    if [[ $name == "$1" ]]; then
+    if [[ $name == "$1" && $value =~ ^[a-z0-9.]+$ ]]; then
       echo "$value"
     fi
   done <"$RUN_DIR/heartbeat"

@@ -29,33 +29,23 @@ progress_mark() {
 # Remembers in `current` that this segment runs: a successor finds it if the node dies.
 open_segment() {
   local gpus=$((GPUS_PER_NODE * ${SLURM_JOB_NUM_NODES:-NODES}))
-  write_current "$SLURM_JOB_ID" "$RESTART" "${FROZEN##*/}" "$SLURM_JOB_NODELIST" "$gpus" \
-    "$(date +%s)" "$(newest_step)" "$(progress_mark)" "$LOG_NAME"
-}
-
-write_current() {
-  local IFS=$'\t'
-  echo "$*" >"$SLURM_DIR/.current.$SLURM_JOB_ID"
+  join $'\t' "$SLURM_JOB_ID" "$RESTART" "${FROZEN##*/}" "$SLURM_JOB_NODELIST" "$gpus" \
+    "$(date +%s)" "$(newest_step)" "$(progress_mark)" "$LOG_NAME" >"$SLURM_DIR/.current.$SLURM_JOB_ID"
   mv "$SLURM_DIR/.current.$SLURM_JOB_ID" "$SLURM_DIR/current"
 }
 
-# close_segment OUTCOME EXIT_CODE: appends the row of the segment in `current`.
+# close_segment OUTCOME EXIT_CODE [LOG_NAME]: appends the row of the segment in `current`, unless
+# that is another than LOG_NAME: a successor may run before we have ended.
 close_segment() {
   local outcome=$1 code=$2 job restart frozen nodes gpus started before mark log progress=no
   [[ -r $SLURM_DIR/current ]] || return 0
   IFS=$'\t' read -r job restart frozen nodes gpus started before mark log <"$SLURM_DIR/current"
+  [[ ${3:-$log} == "$log" ]] || return 0
   [[ $(progress_mark) != "$mark" ]] && progress=yes
   [[ -e $SLURM_DIR/segments.tsv ]] || echo "$SEGMENT_COLUMNS" >"$SLURM_DIR/segments.tsv"
-  local IFS=$'\t'
-  echo "$job"$'\t'"$restart"$'\t'"$frozen"$'\t'"$nodes"$'\t'"$gpus"$'\t'"$started"$'\t'"$(date +%s)"$'\t'"$outcome"$'\t'"$code"$'\t'"$before"$'\t'"$(newest_step)"$'\t'"$progress"$'\t'"$log" \
-    >>"$SLURM_DIR/segments.tsv"
+  join $'\t' "$job" "$restart" "$frozen" "$nodes" "$gpus" "$started" "$(date +%s)" "$outcome" \
+    "$code" "$before" "$(newest_step)" "$progress" "$log" >>"$SLURM_DIR/segments.tsv"
   rm -f "$SLURM_DIR/current"
-}
-
-# A predecessor that never closed its row lost its node or was cancelled.
-close_lost_segment() {
-  [[ -e $SLURM_DIR/current ]] && close_segment lost -
-  return 0
 }
 
 # The number of segments since the last one with progress, of this frozen state only: a new

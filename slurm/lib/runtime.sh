@@ -5,7 +5,7 @@
 # The frozen files, the run directory and the working directory are visible at the same
 # place inside the container.
 make_runtime() {
-  RUNTIME_SRUN=() RUNTIME_WRAP=() CODE_PATH=${PYTHONPATH:-}
+  RUNTIME_SRUN=() RUNTIME_WRAP=() CODE_PATH=$PYTHONPATH
   [[ -d $FROZEN/code ]] && CODE_PATH=$FROZEN/code${PYTHONPATH:+:$PYTHONPATH}
   local mount mounts=("$RUN_DIR:$RUN_DIR" "$WORK_DIR:$WORK_DIR" ${MOUNTS[@]+"${MOUNTS[@]}"})
   case $RUNTIME in
@@ -43,7 +43,8 @@ join() {
 }
 
 # run_step NAME LOG [srun options] -- COMMAND...: a step inside the runtime, its output in LOG.
-# Not `--export`: values with commas would break it; the command's environment goes through env.
+# Not `--export`: values with commas would break it, and a container may start with a clean
+# environment; what the command needs goes through env.
 run_step() {
   local name=$1 log=$2 options=()
   shift 2
@@ -57,7 +58,9 @@ run_step() {
     ${SRUN_OPTIONS[@]+"${SRUN_OPTIONS[@]}"} ${options[@]+"${options[@]}"} \
     ${RUNTIME_SRUN[@]+"${RUNTIME_SRUN[@]}"} \
     ${RUNTIME_WRAP[@]+"${RUNTIME_WRAP[@]}"} \
-    env "PYTHONPATH=$CODE_PATH" PYTHONUNBUFFERED=1 "$@" </dev/null >>"$log" 2>&1
+    env "PYTHONPATH=$CODE_PATH" PYTHONUNBUFFERED=1 \
+    ${CONFIG_ENVIRONMENT[@]+"${CONFIG_ENVIRONMENT[@]}"} \
+    ${RAY_ENVIRONMENT[@]+"${RAY_ENVIRONMENT[@]}"} "$@" </dev/null >>"$log" 2>&1
 }
 
 # The smallest of "64(x3),32": a step has as many CPUs on each node as every node can give.
@@ -108,4 +111,11 @@ is_any_alive() {
     kill -0 "$pid" 2>/dev/null && return 0
   done
   return 1
+}
+
+is_each_alive() {
+  local pid
+  for pid; do
+    kill -0 "$pid" 2>/dev/null || return 1
+  done
 }

@@ -19,13 +19,14 @@ request_yield() {
   : >"$RUN_DIR/YIELD"
 }
 
-# watch_driver PID: returns when the driver is gone; sets VERDICT (ended, hang, late, setup)
-# and DRIVER_CODE.
+# watch_driver PID: returns when the driver is gone; sets VERDICT (ended, hang, late, setup,
+# ray) and DRIVER_CODE.
 watch_driver() {
   local driver=$1 end now lead start
   start=$(date +%s)
   end=$(job_end_time)
   VERDICT=ended
+  BEAT=$(heartbeat_mark) BEAT_AT=$SECONDS HAS_BEATEN=no
   while kill -0 "$driver" 2>/dev/null; do
     now=$(date +%s)
     if ((end > 0)); then
@@ -35,7 +36,8 @@ watch_driver() {
       ((now < end - TEARDOWN_SECONDS * 2 / 3)) || VERDICT=late
     fi
     [[ -e $RUN_DIR/STOP ]] && note_stop
-    is_hanging "$start" "$now" && VERDICT=hang
+    follow_heartbeat
+    is_each_alive ${RAY_PIDS[@]+"${RAY_PIDS[@]}"} || VERDICT=ray
     if [[ $VERDICT != ended ]]; then
       say "ending the driver: $VERDICT"
       end_steps "$((TEARDOWN_SECONDS / 9 + 1))" "$driver"
@@ -55,19 +57,28 @@ note_stop() {
   echo "file STOP, $(date '+%F %T')" >"$SLURM_DIR/STOPPED"
 }
 
-# is_hanging START NOW: no heartbeat for too long. Off until the first step of this segment,
-# and while the trainer says that it sets up a run or evaluates.
-is_hanging() {
-  local start=$1 now=$2 beat=0 limit=$HANG_SECONDS
-  [[ -e $RUN_DIR/heartbeat ]] && beat=$(stat -c %Y "$RUN_DIR/heartbeat")
-  if ((beat < start)); then
-    ((SETUP_TIMEOUT_SECONDS > 0 && now - start > SETUP_TIMEOUT_SECONDS))
+# Sets VERDICT when the heartbeat has stopped. Off until the first step of this segment, and while
+# the trainer says that it sets up a run or evaluates. Only changes of the file count: a file
+# server's clock is not ours.
+follow_heartbeat() {
+  local mark limit=$HANG_SECONDS silence
+  mark=$(heartbeat_mark)
+  if [[ $mark != "$BEAT" ]]; then
+    BEAT=$mark BEAT_AT=$SECONDS HAS_BEATEN=yes
+  fi
+  silence=$((SECONDS - BEAT_AT))
+  if [[ $HAS_BEATEN == no ]]; then
+    ((SETUP_TIMEOUT_SECONDS == 0 || silence <= SETUP_TIMEOUT_SECONDS)) || VERDICT=setup
     return
   fi
-  [[ $(heartbeat phase) == train ]] || return 1
+  [[ $(heartbeat phase) == train ]] || return
   if ((limit == 0)); then
     limit=$((5 * $(heartbeat lead_seconds)))
     ((limit >= MIN_HANG_SECONDS)) || limit=$MIN_HANG_SECONDS
   fi
-  ((now - beat > limit))
+  ((silence <= limit)) || VERDICT=hang
+}
+
+heartbeat_mark() {
+  stat -c '%i %y' "$RUN_DIR/heartbeat" 2>/dev/null || echo none
 }

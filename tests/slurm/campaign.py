@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +38,17 @@ class Campaign:
         self.settings.write_text(SETTINGS + settings)
 
     def submit(
-        self, *arguments: str, options: Sequence[str] = (), config: Path = CONFIG, **env: str
+        self,
+        *arguments: str,
+        options: Sequence[str] = (),
+        checkout: Path = REPOSITORY,
+        **env: str,
     ) -> subprocess.CompletedProcess[str]:
         """submit.sh with the tiny campaign in ``root``; the result is the caller's to judge."""
         return self.cluster.run(
-            REPOSITORY / "slurm" / "submit.sh",
+            checkout / "slurm" / "submit.sh",
             *("--cluster", self.settings, *options),
-            config,
+            CONFIG,
             f"checkpointing.checkpoint_dir={self.root}",
             *arguments,
             "--no-evaluation",
@@ -48,8 +56,8 @@ class Campaign:
             **env,
         )
 
-    def start(self, *arguments: str, options: Sequence[str] = ()) -> None:
-        result = self.submit(*arguments, options=options)
+    def start(self, *arguments: str, options: Sequence[str] = (), **env: str) -> None:
+        result = self.submit(*arguments, options=options, **env)
         assert result.returncode == 0, result.stderr + result.stdout
 
     def queue(self, states: str = "PENDING,RUNNING,COMPLETING") -> list[tuple[str, str]]:
@@ -82,6 +90,36 @@ class Campaign:
 
     def outcomes(self) -> list[str]:
         return [segment.outcome for segment in self.segments()]
+
+    def record_calls(self, *, num_yields: int = 0) -> None:
+        """Put the recorder in the place of `prorl`; it leaves so often before it finishes."""
+        recorder = REPOSITORY / "tests" / "slurm" / "record.py"
+        with self.settings.open("a") as file:
+            words = f"{sys.executable} {recorder} {shlex.quote(str(self.root))} {num_yields}"
+            file.write(f"PRORL=({words})\n")
+
+    def calls(self) -> list[dict[str, Any]]:
+        """What the recorder noted."""
+        lines = (self.root / "calls.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the trainer of the running job meanwhile: no campaign is too short for a test."""
+        driver = self.driver_pid()
+        os.kill(driver, signal.SIGSTOP)
+        yield
+        os.kill(driver, signal.SIGCONT)
+
+    def driver_pid(self) -> int:
+        """The trainer's process as seen from outside its node."""
+        nodes = self.queue("RUNNING")[0][1]
+        node = self.cluster.out("scontrol", "show", "hostnames", nodes).split()[0]
+        for pid, command in self.cluster.process_ids(node).items():
+            words = command.split()
+            if "prorl_nemo.cli" in words and "python" in words[0]:
+                return pid
+        raise AssertionError(f"no trainer on {node}")
 
     def signal(self, name: str) -> None:
         """Send the batch script of the running job a signal, as Slurm does before a limit."""

@@ -1,6 +1,7 @@
-"""Stands in for `prorl` where a test asks what reaches it: record.py RUN_DIR ARGUMENTS...
+"""Stands in for `prorl` where a test asks what reaches it: record.py RUN_DIR YIELDS ARGUMENTS...
 
-Appends its arguments and its environment to RUN_DIR/calls.jsonl; `train` finishes at once.
+Appends its arguments and its environment to RUN_DIR/calls.jsonl; `train` leaves YIELDS times as
+if asked to, and then finishes.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import os
 import sys
 from pathlib import Path
 
-root, arguments = Path(sys.argv[1]), sys.argv[2:]
-with (root / "calls.jsonl").open("a") as file:
+root, num_yields, arguments = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+with (root / "calls.jsonl").open("a+") as file:
     call = {"arguments": arguments, "cwd": os.getcwd(), "environment": dict(os.environ)}
     file.write(json.dumps(call) + "\n")
-if arguments[0] == "train":
+    file.seek(0)
+    num_calls = len(file.readlines())
+if arguments[0] == "train" and num_calls > num_yields:
     (root / "DONE").touch()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +14,7 @@ import pytest
 
 from tests.slurm.campaign import Campaign
 from tests.slurm.cluster import NODES, RAY_PYTHON, REPOSITORY, Cluster, wait_until
-from tests.slurm.test_submission import HOSTILE, calls_of, record_calls
+from tests.slurm.test_submission import HOSTILE
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 MakeCampaign = Callable[..., Campaign]
@@ -24,21 +26,21 @@ def driver_words(campaign: Campaign) -> list[str]:
     frozen = campaign.root / "slurm" / "001"
     return [
         *("env", f"PYTHONPATH={frozen}/code:/extra path", "PYTHONUNBUFFERED=1"),
-        *(sys.executable, str(TESTS / "record.py"), str(campaign.root)),
+        *(sys.executable, str(TESTS / "record.py"), str(campaign.root), "0"),
         *("train", "--config", str(frozen / "config.yaml")),
         *(f"checkpointing.checkpoint_dir={campaign.root}", *HOSTILE, "--no-evaluation"),
     ]
 
 
 def run_to_end(campaign: Campaign) -> None:
-    record_calls(campaign)
+    campaign.record_calls()
     environment = {"PYTHONPATH": "/extra path", "IMAGE_LOG": f"{campaign.root}.words"}
     result = campaign.submit(*HOSTILE, **environment)
     assert result.returncode == 0, result.stderr
     campaign.wait_until_quiet()
     assert campaign.outcomes() == ["finished"], campaign.logs()
-    (call,) = calls_of(campaign)
-    assert call["arguments"] == driver_words(campaign)[6:]
+    (call,) = campaign.calls()
+    assert call["arguments"] == driver_words(campaign)[7:]
 
 
 def test_apptainer_sees_image_mounts_and_command(
@@ -88,9 +90,10 @@ def test_ray_comes_up_on_four_nodes_and_leaves_no_process(
     if subprocess.run([RAY_PYTHON, "-c", "import ray"], capture_output=True).returncode != 0:
         pytest.skip("needs ray (PRORL_TEST_RAY_PYTHON names a Python that has it)")
     before = {node: set(cluster.process_ids(node)) for node in NODES}
+    ray = (RAY_PYTHON, "-m", "ray.scripts.scripts")
     campaign = make_campaign(
         "NODES=4 GPUS_PER_NODE=8 PREFLIGHT=no RAY=yes TEARDOWN_SECONDS=60\n"
-        f"RAY_COMMAND=({RAY_PYTHON} -m ray.scripts.scripts)\n"
+        f"RAY_COMMAND=({' '.join(ray)})\n"
         "RAY_OPTIONS=(--num-cpus=2 --object-store-memory=80000000)\n"
     )
     campaign.settings.write_text(
@@ -98,11 +101,24 @@ def test_ray_comes_up_on_four_nodes_and_leaves_no_process(
         + f"PRORL=({RAY_PYTHON} {TESTS / 'ray_driver.py'} '{campaign.root}')\n"
     )
     campaign.start()
-    segment = campaign.wait_for_segments(1)[0]
-    assert segment.outcome == "finished", campaign.logs()
+    wait_until((campaign.root / "ray.json").exists, f"Ray to come up: {campaign.logs}")
     found = json.loads((campaign.root / "ray.json").read_text())
+    address = found.pop("address")
     assert found == {"gpus": 32, "hosts": list(NODES)}
+
+    # Who can reach its ports but has no token is turned away.
+    stranger = cluster.run(
+        *ray, "status", "--address", address, node="n4", RAY_AUTH_MODE="disabled"
+    )
+    assert stranger.returncode != 0
+    assert "Unauthenticated" in stranger.stderr + stranger.stdout
+
+    # A part of the cluster ends while the driver waits for it.
+    (raylet,) = [p for p, words in cluster.process_ids("n3").items() if "/raylet " in words]
+    os.kill(raylet, signal.SIGKILL)
+    assert campaign.wait_for_segments(1)[0].outcome == "ray", campaign.logs()
     campaign.wait_until_quiet()
+    assert campaign.outcomes() == ["ray", "finished"], campaign.logs()
     left = {node: cluster.process_ids(node) for node in NODES}
     wait_until(
         lambda: all(set(cluster.process_ids(node)) <= before[node] for node in NODES),

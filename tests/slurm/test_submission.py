@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
+import shutil
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +12,6 @@ from tests.slurm.cluster import REPOSITORY, Cluster
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 MakeCampaign = Callable[..., Campaign]
-RECORD = REPOSITORY / "tests" / "slurm" / "record.py"
 HOSTILE = (
     "logger.wandb.name=two words  'single' \"double\" back\\slash `id` $(id) $HOME",
     "logger.wandb.project={a,b} * ? [x] ; & | > < # ! ~ %j %% -n --flag é\ttab",
@@ -23,13 +19,27 @@ HOSTILE = (
 HOSTILE_DIRECTORY = 'it\'s a $HOME {run} %j "dir" *'
 
 
+PERSONAL_SETTINGS = {
+    "SQUEUE_PARTITION": "none",
+    "SCANCEL_INTERACTIVE": "1",
+    "SLURM_TIME_FORMAT": "%H",
+}
+
+
 def test_arguments_arrive_byte_for_byte(make_campaign: MakeCampaign) -> None:
-    campaign = make_campaign(name=HOSTILE_DIRECTORY)
-    record_calls(campaign)
-    campaign.start(*HOSTILE)
+    """From a checkout without git, in directories with any name, whatever the user's settings."""
+    campaign = make_campaign(name=f"{HOSTILE_DIRECTORY}/{HOSTILE_DIRECTORY}")
+    campaign.record_calls()
+    checkout = campaign.root.parent / "check out"
+    for part in ("slurm", "prorl_nemo"):
+        shutil.copytree(REPOSITORY / part, checkout / part)
+    result = campaign.submit(*HOSTILE, checkout=checkout, **PERSONAL_SETTINGS)
+    assert result.returncode == 0, result.stderr
     campaign.wait_until_quiet()
+    assert len(list((campaign.root / "logs").glob("*.0"))) == 1, "the successor was cancelled"
+    assert len((campaign.root / "slurm" / "submitted").read_text().split()) == 2
     assert campaign.outcomes() == ["finished"], campaign.logs()
-    (call,) = calls_of(campaign)
+    (call,) = campaign.calls()
     frozen = campaign.root / "slurm" / "001"
     assert call["arguments"] == [
         *("train", "--config", str(frozen / "config.yaml")),
@@ -49,6 +59,8 @@ def test_arguments_arrive_byte_for_byte(make_campaign: MakeCampaign) -> None:
         ("PARTITION=nowhere", (), "Slurm refuses the request"),
         ("NODES=four", (), "NODES=four: expected a number above 0"),
         ("RUNTIME=docker", (), "RUNTIME=docker: expected one of none apptainer pyxis"),
+        ("PARTITON=batch", (), "cluster.env: PARTITON: no such setting"),
+        ("NODES = 4\ntrue", (), "cluster.env: a command in it fails"),
         ("", ("grpo.sed=1",), "grpo.sed: no such key"),
     ],
 )
@@ -90,12 +102,13 @@ def test_no_environment_no_log_directory_and_jobs_behind_the_campaign(
     cluster: Cluster, make_campaign: MakeCampaign
 ) -> None:
     campaign = make_campaign("SBATCH_OPTIONS=(--export=NONE --hold)\n")
-    record_calls(campaign)
-    campaign.start(options=["--then", "evaluate"])
+    campaign.record_calls()
+    team = "logger.wandb.project=${oc.env:TEAM}"
+    campaign.start(team, options=["--then", "evaluate"], TEAM="it's {a} $HOME")
     again = campaign.submit("grpo.seed=5")
     assert again.returncode == 2
     assert "in the queue with other settings" in again.stderr
-    again = campaign.submit(options=["--then", "evaluate"])
+    again = campaign.submit(team, options=["--then", "evaluate"], TEAM="it's {a} $HOME")
     assert again.returncode == 0, again.stderr
     assert "0 segments submitted" in again.stdout
     (campaign.root / "logs").rmdir()
@@ -109,29 +122,33 @@ def test_no_environment_no_log_directory_and_jobs_behind_the_campaign(
     job = (campaign.root / "slurm" / "followups").read_text().strip()
     cluster.out("scontrol", "release", job)
     cluster.wait_for_end(job)
-    verbs = [call["arguments"][0] for call in calls_of(campaign)]
+    assert campaign.calls()[0]["environment"]["TEAM"] == "it's {a} $HOME"
+    verbs = [call["arguments"][0] for call in campaign.calls()]
     assert verbs == ["train", "evaluate", "analyze"]
-    assert calls_of(campaign)[1]["arguments"][1:] == ["--run", str(campaign.root)]
+    assert campaign.calls()[1]["arguments"][1:] == ["--run", str(campaign.root)]
 
     # A segment that comes too late starts nothing, and a finished campaign is not submitted.
     frozen = campaign.root / "slurm" / "001"
     late = cluster.out("sbatch", "--parsable", "--output=/dev/null", frozen / "segment.sh", frozen)
     cluster.wait_for_end(late)
-    assert len(calls_of(campaign)) == 3
+    assert len(campaign.calls()) == 3
     assert not (campaign.root / "logs" / f"{late}.0" / "driver.log").exists()
     assert "is finished" in campaign.submit().stderr
 
-
-def record_calls(campaign: Campaign) -> None:
-    """Put the recorder in the place of `prorl`."""
-    with campaign.settings.open("a") as file:
-        file.write(f"PRORL=({sys.executable} {RECORD} {shell_word(str(campaign.root))})\n")
-
-
-def shell_word(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
-
-
-def calls_of(campaign: Campaign) -> list[dict[str, Any]]:
-    path: Path = campaign.root / "calls.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    # By hand, with a path relative to where one is.
+    submit = REPOSITORY / "slurm" / "submit.sh"
+    work = campaign.root.parent
+    now = cluster.run(submit, "--now", "convert", campaign.root.name, cwd=work)
+    assert now.returncode == 0, now.stderr
+    cluster.out("scontrol", "release", now.stdout.strip())
+    cluster.wait_for_end(now.stdout.strip())
+    hf = str(campaign.root / "hf")
+    assert campaign.calls()[3]["arguments"] == ["convert", str(campaign.root), hf, "--verify"]
+    for words, message in (
+        (("--now", "eval", campaign.root.name), "eval: expected evaluate or convert"),
+        (("--now", "convert", "."), ".: not a finished campaign"),
+        (("--cluster",), "--cluster: needs a value"),
+    ):
+        refused = cluster.run(submit, *words, cwd=work)
+        assert refused.returncode == 2
+        assert message in refused.stderr

@@ -26,9 +26,19 @@ def test_the_frozen_file_means_the_same_and_needs_no_other(tmp_path: Path) -> No
 
 def test_facts_for_the_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEAM", "it's {a}")
     overrides = ["checkpointing.checkpoint_dir=a b", "+cluster.num_nodes=4"]
+    overrides += ["logger.wandb.project=${oc.env:TEAM}", "logger.wandb.name=${oc.env:UNSET_HERE,x}"]
     facts = freeze_config(LOCAL, overrides, tmp_path / "out.yaml")
-    assert facts == FrozenFacts(tmp_path / "a b", "local", num_nodes=4, gpus_per_node=None)
+    assert facts == FrozenFacts(
+        run_dir=tmp_path / "a b",
+        engine="local",
+        num_nodes=4,
+        gpus_per_node=None,
+        model="tiny",
+        environment={"TEAM": "it's {a}"},
+    )
+    assert facts.words() == [str(tmp_path / "a b"), "local", "4", "", "tiny", "TEAM=it's {a}"]
 
 
 def test_a_wrong_key_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
