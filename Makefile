@@ -9,7 +9,10 @@ JOBS ?= 2
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: train test test-slow test-slurm check lint lint-shell clean
+# Benchmarks that need nothing but this project; docs/performance.md says what the others need.
+BENCHMARKS ?= dynamic_sampling logprobs pass_at_k reference_memory scaling startup
+
+.PHONY: train test test-slow test-slurm check lint lint-shell bench clean
 
 train: $(VENV)/.runtime  ## run the embedded campaign: train, evaluate, report
 	$(VENV)/bin/prorl train $(ARGS)
@@ -32,7 +35,12 @@ lint: $(VENV)/.dev
 lint-shell:  ## needs shellcheck
 	cd slurm && shellcheck -x *.sh lib/*.sh cluster.env.example ../tests/slurm/*.sh
 
-check: lint test  ## all that CI checks
+bench: $(VENV)/.dev  ## ratios against peers; fails when a goal is missed
+	@missed=; for name in $(BENCHMARKS); do \
+	  echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || missed="$$missed $$name"; \
+	done; [ -z "$$missed" ] || { echo "failed or missed a goal:$$missed"; exit 1; }
+
+check: lint test  ## what CI checks, but for the shell scripts and Slurm
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -130,6 +130,8 @@ class ValidationResult:
 def concatenate_rollouts(batches: Sequence[RolloutBatch]) -> RolloutBatch:
     """Stack batches of different widths, padding on the right; at least one batch."""
     assert batches, "nothing to concatenate"
+    if len(batches) == 1:
+        return batches[0]
     width = max(batch.input_ids.shape[1] for batch in batches)
     columns = {
         field.name: torch.cat([_pad(getattr(batch, field.name), width) for batch in batches])
