@@ -19,6 +19,7 @@ import numpy as np
 
 from prorl_nemo.evaluation.pass_at_k import count_solved, pass_at_k
 from prorl_nemo.evaluation.samples import SampleSet, read_evaluation
+from prorl_nemo.run_directory import DONE_FILE
 
 Z95 = 1.959964
 
@@ -26,8 +27,11 @@ Z95 = 1.959964
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path)
-    runs = parser.parse_args().runs
+    runs: list[Path] = parser.parse_args().runs
     for run in runs:
+        # Before the end, the last model sampled is not the final one.
+        if not (run / DONE_FILE).exists():
+            parser.error(f"{run}: the campaign is not finished")
         print_run(run)
 
 
