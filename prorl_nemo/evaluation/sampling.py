@@ -98,9 +98,10 @@ def _claim(path: Path, meta: SampleMeta) -> None:
     """Settle the settings of the file; more samples of the same kind may be added later."""
     if meta_path(path).exists():
         found = read_meta(meta_path(path))
-        if replace(found, num_samples=meta.num_samples) != meta:
+        as_asked = replace(found, num_samples=meta.num_samples)
+        if as_asked != meta:
             raise ValueError(
-                f"{path}: holds samples with other settings ({_difference(found, meta)})"
+                f"{path}: holds samples with other settings ({_difference(as_asked, meta)})"
             )
         grows = found.num_samples < meta.num_samples and not found.num_samples % SAMPLES_PER_BLOCK
         if not grows and found.num_samples != meta.num_samples:
