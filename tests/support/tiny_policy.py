@@ -18,7 +18,9 @@ from prorl_nemo.types import PromptGroup
 from tests.support.campaigns import TINY_CAMPAIGN
 
 
-def write_tiny_policy(directory: Path, *, seed: int = 0, spread: float = 0.3) -> Path:
+def write_tiny_policy(
+    directory: Path, *, seed: int = 0, spread: float = 0.3, hidden_size: int = 32
+) -> Path:
     """``spread`` is the standard deviation of the weights: more is further from uniform."""
     tokenizer = make_character_tokenizer([])
     eos = tokenizer.eos_token_id
@@ -27,7 +29,7 @@ def write_tiny_policy(directory: Path, *, seed: int = 0, spread: float = 0.3) ->
     model = Qwen2ForCausalLM(
         Qwen2Config(
             vocab_size=len(tokenizer),
-            hidden_size=32,
+            hidden_size=hidden_size,
             intermediate_size=64,
             num_hidden_layers=2,
             num_attention_heads=2,
