@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
+
+from prorl_nemo.commands.hash_seed import fix_hash_seed
+
+TASKS = ("math", "stem", "code", "instructions", "logic", "logic_validation")
+LOGIC_PARTS = ".logic_parts"
+"""Subfolder with what is generated so far; gone when the preparation is done."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     prepare.add_argument(
         "--task",
         action="append",
-        choices=["math", "stem", "code", "instructions"],
-        help="only this",
+        choices=TASKS,
+        help="only this; can be given again",
     )
     prepare.add_argument(
         "--local", type=Path, default=None, help="folder with the sources' files; no network"
@@ -60,8 +67,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
+    fix_hash_seed()
     from rich.progress import Progress, TextColumn
 
+    from prorl_nemo.data.logic_problems import NUM_PROBLEMS, logic_input
+    from prorl_nemo.data.mixture_files import format_counts
     from prorl_nemo.data.prepare import prepare_mixture
     from prorl_nemo.data.problem_files import load_problems
     from prorl_nemo.data.sources import SOURCES
@@ -70,7 +80,14 @@ def _prepare(arguments: argparse.Namespace) -> int:
         name: [problem.prompt for problem in load_problems(Path(file), task=name)]
         for name, file in map(_pair, arguments.evaluation_set)
     }
-    tasks = arguments.task or ["math", "stem", "code", "instructions"]
+    tasks = arguments.task or TASKS
+    counts = {task: int(count) for task, count in map(_pair, arguments.count)}
+    parts_folder = arguments.folder / LOGIC_PARTS
+    generated = {
+        task: logic_input(task, counts.get(task, NUM_PROBLEMS[task]), parts_folder)
+        for task in tasks
+        if task in NUM_PROBLEMS
+    }
     for task in tasks:
         if task in SOURCES and SOURCES[task].notice:
             print(f"{task}: {SOURCES[task].notice}")
@@ -80,15 +97,17 @@ def _prepare(arguments: argparse.Namespace) -> int:
             arguments.folder,
             tasks=tasks,
             evaluation_sets=evaluation_sets,
-            counts={task: int(count) for task, count in map(_pair, arguments.count)},
+            counts=counts,
+            generated=generated,
             local_folder=arguments.local,
             seed=arguments.seed,
             on_progress=lambda task, stage, num_rows: bar.update(
                 shown[task], description=f"{task}: {stage}", completed=num_rows
             ),
         )
-    for task in files:
-        print(f"{task}: {files[task]}")
+    shutil.rmtree(parts_folder, ignore_errors=True)
+    for task in tasks:
+        print(f"{task}: {format_counts(files[task])}")
     return 0
 
 

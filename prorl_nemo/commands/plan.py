@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from prorl_nemo.commands.config_arguments import add_config_arguments, find_config
-from prorl_nemo.commands.train import fix_hash_seed
+from prorl_nemo.commands.hash_seed import fix_hash_seed
 
 if TYPE_CHECKING:
     from prorl_nemo.config_campaign import Config

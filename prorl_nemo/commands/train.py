@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prorl_nemo.commands.config_arguments import add_config_arguments, find_config
+from prorl_nemo.commands.hash_seed import fix_hash_seed
 
 if TYPE_CHECKING:
     from prorl_nemo.campaign import BuildEngine
@@ -82,10 +81,3 @@ def choose_engine(config: Config, root: Path, display: ProgressDisplay) -> Build
 
     warm_start = display.warm_start(config.prorl.tiny_model.warm_start.num_steps)
     return LocalEngineBuilder(root, warm_start)
-
-
-def fix_hash_seed() -> None:
-    """Start again with a fixed hash seed: some data sets iterate over sets of strings."""
-    if sys.flags.hash_randomization and "PYTHONHASHSEED" not in os.environ:
-        environment = {**os.environ, "PYTHONHASHSEED": "0"}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

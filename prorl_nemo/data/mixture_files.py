@@ -96,6 +96,17 @@ def load_mixture(folder: Path) -> dict[str, list[Problem]]:
     return {task: load_problems(folder / entry.file, task=task) for task, entry in manifest.items()}
 
 
+def format_counts(entry: TaskFile) -> str:
+    """One line: how many problems, and what became of the other rows."""
+    left_out = {
+        "repeated": entry.num_duplicates,
+        **entry.num_skipped,
+        **{f"overlaps with {name}": count for name, count in entry.num_contaminated.items()},
+    }
+    others = "".join(f"; {count:,} {reason}" for reason, count in left_out.items() if count)
+    return f"{entry.num_problems:,} of {entry.num_requested:,} problems in {entry.file}{others}"
+
+
 def format_preview(
     folder: Path, *, task: str | None = None, num_problems: int = 3, full: bool = False
 ) -> str:

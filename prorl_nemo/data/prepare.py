@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,14 +28,14 @@ from prorl_nemo.data.source_rows import BOXED_INSTRUCTION, CODE_INSTRUCTION, Ski
 from prorl_nemo.data.sources import SOURCES, Source
 from prorl_nemo.tasks.base import Problem
 
-PROGRESS_ROWS = 1_000
+PROGRESS_ROWS = 100
 
 ProgressCallback = Callable[[str, str, int], None]
 """Called with the task, the stage ("reading" or "writing") and the number of rows so far."""
 
 
 @dataclass(frozen=True)
-class _Input:
+class TaskInput:
     """Where a task's problems come from: ``read`` can be called again, ``described`` is JSON."""
 
     task: str
@@ -62,7 +62,7 @@ def prepare_mixture(
     sources: Mapping[str, Source] = SOURCES,
     evaluation_sets: Mapping[str, Iterable[str]] | None = None,
     counts: Mapping[str, int] | None = None,
-    generated: Mapping[str, Sequence[Problem]] | None = None,
+    generated: Mapping[str, TaskInput] | None = None,
     local_folder: Path | None = None,
     seed: int = 0,
     on_progress: ProgressCallback | None = None,
@@ -71,7 +71,7 @@ def prepare_mixture(
 
     ``evaluation_sets`` are problem statements by the name of their set: no training prompt may
     overlap with one. ``counts`` replaces the paper's number of problems of a task;
-    ``generated`` gives the problems of a task that has no source (logic). ``local_folder``
+    ``generated`` are the tasks that have no source (logic). ``local_folder``
     holds the sources' files where there is no network. ValueError for an unknown task, a
     missing file, and, naming file and row, a source whose schema has changed.
     """
@@ -82,7 +82,7 @@ def prepare_mixture(
     )
     for task in tasks if tasks is not None else {**sources, **generated}:
         if task in generated:
-            task_input = _generated_input(task, generated[task])
+            task_input = generated[task]
         elif task in sources:
             task_input = _source_input(sources[task], local_folder)
         else:
@@ -95,7 +95,7 @@ def prepare_mixture(
 
 def _prepare_task(
     folder: Path,
-    task_input: _Input,
+    task_input: TaskInput,
     index: EvaluationIndex,
     seed: int,
     on_progress: ProgressCallback | None,
@@ -125,7 +125,7 @@ def _prepare_task(
     write_manifest(folder, manifest)
 
 
-def _source_input(source: Source, local_folder: Path | None) -> _Input:
+def _source_input(source: Source, local_folder: Path | None) -> TaskInput:
     files = locate_files(source, local_folder=local_folder)
 
     def read() -> Iterator[Problem | SkippedRow]:
@@ -142,18 +142,10 @@ def _source_input(source: Source, local_folder: Path | None) -> _Input:
         "files": {name: hash_file(path) for name, path in files.items()},
         "licence": source.licence,
     }
-    return _Input(source.task, described, source.num_problems, read)
+    return TaskInput(source.task, described, source.num_problems, read)
 
 
-def _generated_input(task: str, problems: Sequence[Problem]) -> _Input:
-    digest = hashlib.sha256()
-    for problem in problems:
-        digest.update(format_row(problem).encode("utf-8", "surrogatepass"))
-    described: dict[str, object] = {"generated": digest.hexdigest()}
-    return _Input(task, described, len(problems), lambda: iter(problems))
-
-
-def _digest_recipe(task_input: _Input, index: EvaluationIndex, seed: int) -> str:
+def _digest_recipe(task_input: TaskInput, index: EvaluationIndex, seed: int) -> str:
     recipe = [task_input.described, task_input.num_requested, seed, index.fingerprint()]
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
@@ -189,7 +181,7 @@ def _write(path: Path, rows: Iterable[Problem | SkippedRow], chosen: set[str]) -
 
 
 def _report(
-    task_input: _Input, stage: str, on_progress: ProgressCallback | None
+    task_input: TaskInput, stage: str, on_progress: ProgressCallback | None
 ) -> Iterator[Problem | SkippedRow]:
     num_rows = 0
     for num_rows, row in enumerate(task_input.read(), start=1):

@@ -49,8 +49,20 @@ def score_coin_flip(answer: str, entry: dict[str, Any], stock: StockScorer) -> f
     return float(math.isclose(said, float(entry["answer"]), rel_tol=1e-4))
 
 
+def score_propositional_logic(answer: str, entry: dict[str, Any], stock: StockScorer) -> float:
+    """The stock score, but 0 for what is no formula over the problem's variables.
+
+    The stock scorer takes any text without capitals for a variable, and pays 0.25 for it where
+    the premises contradict each other.
+    """
+    variables = re.escape("".join(entry["metadata"]["variables"]))
+    is_formula = re.fullmatch(rf"[{variables}¬∧∨→↔()\s]+", answer) is not None
+    return stock(answer, entry) if is_formula else 0.0
+
+
 CORRECTED_SCORERS: Mapping[str, CorrectedScorer] = {
     "coin_flip": score_coin_flip,
     "complex_arithmetic": score_complex_arithmetic,
     "game_of_life_halting": score_game_of_life_halting,
+    "propositional_logic": score_propositional_logic,
 }

@@ -2,9 +2,9 @@
 
 ``task: reasoning_gym/<data set>`` takes ``params`` config (settings of the data set),
 answer_format (answer_tag or whole_response), reward_mode (continuous or strict) and
-stock_scorer. The other domains read their
-problems from ``params.path``, a JSONL or parquet file that ``prorl data prepare`` writes;
-``instructions`` also takes reward_mode (fraction or strict).
+stock_scorer. The other domains read their problems from ``params.path``, a JSONL or parquet file
+that ``prorl data prepare`` writes; ``instructions`` also takes reward_mode (fraction or strict),
+``logic`` reward_mode and stock_scorer as above.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from prorl_nemo.tasks.base import Problem, Task
 from prorl_nemo.tasks.code import CodeTask
 from prorl_nemo.tasks.instructions import InstructionTask
 from prorl_nemo.tasks.logic import LogicTask
+from prorl_nemo.tasks.logic_file import LogicFileTask
 from prorl_nemo.tasks.math import MathTask
 from prorl_nemo.tasks.stem import StemTask
 
@@ -49,10 +50,8 @@ def _make_logic_task(config: TaskConfig) -> Task:
         stock_scorer=False,
         reward_mode="continuous",
     )
-    if params["answer_format"] not in ("answer_tag", "whole_response"):
-        raise ValueError(f"{config.name}: params.answer_format: answer_tag or whole_response")
-    if params["reward_mode"] not in ("continuous", "strict"):
-        raise ValueError(f"{config.name}: params.reward_mode: continuous or strict")
+    _require_choice(config, params, "answer_format", ("answer_tag", "whole_response"))
+    _require_choice(config, params, "reward_mode", ("continuous", "strict"))
     if config.num_problems is None:
         raise ValueError(f"{config.name}: num_problems: Reasoning Gym needs a number")
     return LogicTask(
@@ -62,6 +61,17 @@ def _make_logic_task(config: TaskConfig) -> Task:
         num_problems=config.num_problems,
         dataset_config=dict(params["config"]),
         answer_format=params["answer_format"],
+        stock_scorer=bool(params["stock_scorer"]),
+        reward_mode=params["reward_mode"],
+    )
+
+
+def _make_logic_file_task(config: TaskConfig) -> Task:
+    params = _take_params(config, path=None, stock_scorer=False, reward_mode="continuous")
+    _require_choice(config, params, "reward_mode", ("continuous", "strict"))
+    return LogicFileTask(
+        config.name,
+        _read_problems(config, params),
         stock_scorer=bool(params["stock_scorer"]),
         reward_mode=params["reward_mode"],
     )
@@ -81,8 +91,7 @@ def _make_code_task(config: TaskConfig) -> Task:
 
 def _make_instruction_task(config: TaskConfig) -> Task:
     params = _take_params(config, path=None, reward_mode="fraction")
-    if params["reward_mode"] not in ("fraction", "strict"):
-        raise ValueError(f"{config.name}: params.reward_mode: fraction or strict")
+    _require_choice(config, params, "reward_mode", ("fraction", "strict"))
     problems = _read_problems(config, params)
     return InstructionTask(config.name, problems, reward_mode=params["reward_mode"])
 
@@ -107,6 +116,13 @@ def _take_params(entry: TaskConfig, /, **defaults: Any) -> dict[str, Any]:
     return {**defaults, **entry.params}
 
 
+def _require_choice(
+    entry: TaskConfig, params: Mapping[str, Any], key: str, choices: tuple[str, str]
+) -> None:
+    if params[key] not in choices:
+        raise ValueError(f"{entry.name}: params.{key}: {' or '.join(choices)}")
+
+
 def register_domain(name: str, make: Callable[[TaskConfig], Task]) -> None:
     """Make ``task: name`` known to configurations; raises ValueError if it is already."""
     if name in DOMAINS:
@@ -117,6 +133,7 @@ def register_domain(name: str, make: Callable[[TaskConfig], Task]) -> None:
 DOMAINS: dict[str, Callable[[TaskConfig], Task]] = {
     "code": _make_code_task,
     "instructions": _make_instruction_task,
+    "logic": _make_logic_file_task,
     "math": _make_math_task,
     "stem": _make_stem_task,
 }

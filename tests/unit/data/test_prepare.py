@@ -13,7 +13,7 @@ from prorl_nemo.data.mixture_files import (
     open_atomic,
     read_manifest,
 )
-from prorl_nemo.data.prepare import prepare_mixture
+from prorl_nemo.data.prepare import TaskInput, prepare_mixture
 from prorl_nemo.data.sources import SOURCES
 from prorl_nemo.tasks.base import Problem
 
@@ -28,6 +28,10 @@ def write_source(folder: Path, num_rows: int = 20) -> Path:
     rows.append({"problem": "How many eggs lie in the basket of the old farmer?", "answer": "5"})
     (folder / "deepscaler.json").write_text(json.dumps(rows))
     return folder
+
+
+def as_input(problems: list[Problem]) -> TaskInput:
+    return TaskInput("logic", {}, len(problems), lambda: iter(problems))
 
 
 def test_counts_say_what_became_of_every_row(tmp_path: Path) -> None:
@@ -98,7 +102,7 @@ def test_an_interrupted_task_keeps_the_others(tmp_path: Path) -> None:
             out,
             tasks=["math", "logic", "stem"],
             sources={**MATH, "stem": broken},
-            generated={"logic": logic},
+            generated={"logic": as_input(logic)},
             local_folder=source,
         )
 
@@ -147,5 +151,5 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_lone_surrogates_survive(tmp_path: Path) -> None:
     problem = Problem("logic/0", "logic", "\ud800 ?", "a")
-    prepare_mixture(tmp_path, sources={}, generated={"logic": [problem]})
+    prepare_mixture(tmp_path, sources={}, generated={"logic": as_input([problem])})
     assert load_mixture(tmp_path)["logic"] == [problem]

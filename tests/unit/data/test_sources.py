@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from prorl_nemo.data.logic_problems import NUM_PROBLEMS
 from prorl_nemo.data.source_files import hash_file, locate_files, read_rows
 from prorl_nemo.data.source_rows import (
     BOXED_INSTRUCTION,
@@ -14,14 +15,14 @@ from prorl_nemo.data.source_rows import (
     convert_nemotron_instructions,
     convert_scp,
 )
-from prorl_nemo.data.sources import NUM_LOGIC_PROBLEMS, SOURCES
+from prorl_nemo.data.sources import SOURCES
 from prorl_nemo.tasks.base import Problem
 
 
 def test_the_mixture_has_the_counts_of_the_paper() -> None:
     counts = {task: source.num_problems for task, source in SOURCES.items()}
     assert counts == {"math": 40_000, "code": 24_000, "stem": 25_000, "instructions": 10_000}
-    assert sum(counts.values()) + NUM_LOGIC_PROBLEMS == 136_000
+    assert sum(counts.values()) + NUM_PROBLEMS["logic"] == 136_000
 
 
 def test_revisions_are_commits() -> None:

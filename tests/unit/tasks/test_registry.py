@@ -37,6 +37,7 @@ def test_a_logic_task() -> None:
         ({"params": {"confg": {}}}, r"^mine: params.confg: no such key"),
         ({"params": {"answer_format": "boxed"}}, r"^mine: params.answer_format: answer_tag or"),
         ({"num_problems": None}, r"^mine: num_problems: Reasoning Gym needs a number"),
+        ({"task": "logic", "params": {"reward_mode": "x"}}, r"^mine: params.reward_mode: cont"),
         ({"task": "math"}, r"^mine: params.path: a file of problems is needed"),
         ({"task": "math", "params": {"path": "/nowhere.jsonl"}}, r"/nowhere.jsonl"),
     ],
@@ -47,7 +48,7 @@ def test_a_faulty_entry_is_named(changes: dict[str, Any], message: str) -> None:
 
 
 def test_every_domain_reads_a_file_of_problems(tmp_path: Path) -> None:
-    assert sorted(DOMAINS) == ["code", "instructions", "math", "stem"]
+    assert sorted(DOMAINS) == ["code", "instructions", "logic", "math", "stem"]
     path = tmp_path / "math.jsonl"
     rows = [{"problem_id": f"m/{i}", "prompt": f"{i}?", "answer": str(i)} for i in range(9)]
     path.write_text("".join(json.dumps({**row, "metadata": {}}) + "\n" for row in rows))

@@ -1,0 +1,85 @@
+"""How a Reasoning Gym data set scores a response, for problems made in place or read from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from prorl_nemo.tasks.base import Score
+from prorl_nemo.tasks.logic_corrections import CORRECTED_SCORERS
+
+AnswerFormat = Literal["answer_tag", "whole_response"]
+RewardMode = Literal["continuous", "strict"]
+
+# Above 0.99, which some data sets give to an answer with one mistake.
+FULL_MARKS = 1.0 - 1e-9
+
+# Scorers that run eval or sympy.parse_expr on the response, or hang on 9**9**9**9.
+UNSAFE_SCORERS = frozenset(
+    {
+        "binary_matrix",
+        "countdown",
+        "intermediate_integration",
+        "n_queens",
+        "polynomial_multiplication",
+        "puzzle24",
+        "simple_integration",
+        "spiral_matrix",
+        "string_insertion",
+    }
+)
+
+
+def make_data_set(name: str, *, seed: int, size: int, config: Mapping[str, Any]) -> Any:
+    """Reasoning Gym's data set; ValueError for an unknown one or settings that it refuses."""
+    # Importing all generators takes a second; only users of this domain pay.
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
+
+    if name not in DATASETS:
+        raise ValueError(f"reasoning_gym has no data set {name!r}")
+    try:
+        return reasoning_gym.create_dataset(name, seed=seed, size=size, **config)
+    except (TypeError, AssertionError, ValueError) as error:
+        raise ValueError(f"{name} refuses its settings: {error}") from None
+
+
+class LogicScorer:
+    """The scorer of one data set: its own, or a correction where that is broken."""
+
+    def __init__(
+        self,
+        dataset: str,
+        data_set: Any,
+        *,
+        answer_format: AnswerFormat = "answer_tag",
+        stock_scorer: bool = False,
+        reward_mode: RewardMode = "continuous",
+    ) -> None:
+        self._data_set = data_set
+        self._corrected = None if stock_scorer else CORRECTED_SCORERS.get(dataset)
+        self._answer_format = answer_format
+        self._reward_mode = reward_mode
+
+    def score(self, entry: dict[str, Any], response: str) -> Score:
+        """The score of ``response`` to ``entry``; a scorer that raises gives 0 and is counted."""
+        answer = self._extract_answer(response)
+        if answer is None:
+            return Score(0.0)
+        stock, corrected = self._data_set.score_answer, self._corrected
+        try:
+            reward = float(corrected(answer, entry, stock) if corrected else stock(answer, entry))
+        except Exception:  # whatever a scorer throws at junk is no verdict
+            return Score(0.0, failure="verifier_error")
+        if not 0.0 <= reward <= 1.0:
+            return Score(0.0, failure="verifier_error")
+        is_strict = self._reward_mode == "strict"
+        return Score(float(reward >= FULL_MARKS) if is_strict else reward)
+
+    def _extract_answer(self, response: str) -> str | None:
+        if self._answer_format == "whole_response":
+            return response
+        visible = response.rpartition("</think>")[2]
+        before_close, close, _ = visible.rpartition("</answer>")
+        _, opened, answer = before_close.rpartition("<answer>")
+        return answer.strip() if close and opened else None
