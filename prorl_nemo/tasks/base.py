@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -58,3 +58,10 @@ class Task(Protocol):
     def __getitem__(self, index: int) -> Problem: ...
 
     def score(self, problem: Problem, response: str) -> Score: ...
+
+
+@runtime_checkable
+class LoadsVerifier(Protocol):
+    """A Task whose verifier takes seconds to import: loaded once, before any response's clock."""
+
+    def load_verifier(self) -> None: ...

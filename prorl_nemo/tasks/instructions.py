@@ -8,6 +8,7 @@ from typing import Literal
 from prorl_nemo.tasks.base import Problem, Score
 from prorl_nemo.tasks.constraints import Constraint, make_constraint
 from prorl_nemo.tasks.final_answer import text_after_reasoning
+from prorl_nemo.tasks.natural_language import load_libraries
 from prorl_nemo.tasks.optional_library import require_optional
 
 MAX_TEXT_CHARS = 200_000
@@ -35,6 +36,9 @@ class InstructionTask:
         self._problems = problems
         self._reward_mode = reward_mode
         self._constraints = {problem.problem_id: parse_constraints(problem) for problem in problems}
+
+    def load_verifier(self) -> None:
+        load_libraries()
 
     def __len__(self) -> int:
         return len(self._problems)

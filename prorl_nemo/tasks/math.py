@@ -10,6 +10,7 @@ from prorl_nemo.tasks.exact_numbers import RELATIVE_TOLERANCE
 from prorl_nemo.tasks.final_answer import last_boxed_answers, text_after_reasoning
 from prorl_nemo.tasks.math_notation import canonical_answer, split_elements
 from prorl_nemo.tasks.optional_library import require_optional
+from prorl_nemo.tasks.symbolic_equality import load_verifier
 from prorl_nemo.tasks.timed_equality import answers_agree_in_time
 
 DEFAULT_TIME_LIMIT_SECONDS = 5.0
@@ -35,6 +36,9 @@ class MathTask:
         self.name = name
         self._problems = problems
         self._time_limit_seconds = time_limit_seconds
+
+    def load_verifier(self) -> None:
+        load_verifier()
 
     def __len__(self) -> int:
         return len(self._problems)

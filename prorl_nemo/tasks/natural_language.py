@@ -48,6 +48,13 @@ def detect_language(text: str) -> str | None:
     return language
 
 
+def load_libraries() -> None:
+    """Imports NLTK and langdetect with its language profiles: a second or more."""
+    count_sentences("One. Two.")
+    count_capital_words("ONE")
+    detect_language("one two three")
+
+
 def _sample_evenly(text: str) -> str:
     if len(text) <= NUM_LANGUAGE_SAMPLES * LANGUAGE_SAMPLE_CHARS:
         return text

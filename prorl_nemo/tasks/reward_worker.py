@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 
-from prorl_nemo.tasks.base import Problem, Score, Task
+from prorl_nemo.tasks.base import LoadsVerifier, Problem, Score, Task
 from prorl_nemo.tasks.sandbox_command import SandboxError
 
 PR_SET_PDEATHSIG = 1
@@ -33,6 +33,9 @@ def main() -> None:
         tasks_pickle, memory_bytes = pickle.loads(setup.recv_bytes())
         try:
             tasks: Mapping[str, Task] = pickle.loads(tasks_pickle)
+            for task in tasks.values():
+                if isinstance(task, LoadsVerifier):
+                    task.load_verifier()
         except Exception as error:  # reported to the pool, which raises it to the user
             setup.send_bytes(f"{type(error).__name__}: {error}".encode())
             return

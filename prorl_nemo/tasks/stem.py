@@ -21,6 +21,7 @@ from prorl_nemo.tasks.math import (
 )
 from prorl_nemo.tasks.math_notation import canonical_answer, split_unit, unwrap_text_commands
 from prorl_nemo.tasks.optional_library import require_optional
+from prorl_nemo.tasks.symbolic_equality import load_verifier
 from prorl_nemo.tasks.units import is_known_unit, parse_unit
 
 DEFAULT_RELATIVE_TOLERANCE = Fraction(1, 1000)
@@ -58,6 +59,9 @@ class StemTask:
         self._problems = problems
         self._relative_tolerance = relative_tolerance
         self._time_limit_seconds = time_limit_seconds
+
+    def load_verifier(self) -> None:
+        load_verifier()
 
     def __len__(self) -> int:
         return len(self._problems)

@@ -46,6 +46,16 @@ def parse_latex(text: str) -> Any | None:
 
 
 @lru_cache(maxsize=1)
+def load_verifier() -> None:
+    """Imports the libraries and parses once: for before a clock starts.
+
+    An import that an alarm interrupts leaves a library half loaded, which then reads nothing.
+    """
+    _import_sympy()
+    parse_latex("1")
+
+
+@lru_cache(maxsize=1)
 def _import_math_verify() -> ModuleType:
     # It warns that its own time limits are off; `timed_equality` sets ours.
     logging.getLogger("math_verify").setLevel(logging.ERROR)

@@ -25,7 +25,7 @@ from types import FrameType
 from typing import IO
 
 from prorl_nemo.tasks.math_equality import compare_exactly, compare_symbolically
-from prorl_nemo.tasks.symbolic_equality import parse_latex
+from prorl_nemo.tasks.symbolic_equality import load_verifier
 
 CHILD_START_SECONDS = 60.0
 CHILD_MEMORY_BYTES = 4 * 1024**3
@@ -44,6 +44,7 @@ def answers_agree_in_time(
         return verdict
     if threading.current_thread() is not threading.main_thread():
         return _CHILD.answers_agree(reference, answer, relative_tolerance, time_limit_seconds)
+    load_verifier()
     try:
         with _alarm(time_limit_seconds):
             return compare_symbolically(reference, answer, relative_tolerance=relative_tolerance)
@@ -132,8 +133,7 @@ _CHILD = _ChildVerifier()
 
 
 def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
-    parse_latex("1")  # the slow imports, before the first clock starts
-
+    load_verifier()
     resource.setrlimit(resource.RLIMIT_AS, (CHILD_MEMORY_BYTES, CHILD_MEMORY_BYTES))
     replies.write(b"ready\n")
     replies.flush()

@@ -29,6 +29,19 @@ class ObedientTask:
         return COMMANDS[command](argument) or Score(0.5)
 
 
+class SlowToLoadTask(ObedientTask):
+    """Takes two seconds to load; a response is scored at once, and 0 before that."""
+
+    is_loaded = False
+
+    def load_verifier(self) -> None:
+        time.sleep(2.0)
+        self.is_loaded = True
+
+    def score(self, problem: Problem, response: str) -> Score:
+        return Score(float(self.is_loaded))
+
+
 def hang(argument: str) -> None:
     while True:
         pass

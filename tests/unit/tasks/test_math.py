@@ -1,6 +1,8 @@
 """Mathematics: verdicts, and that no answer can crash, stall or execute anything."""
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -152,6 +154,21 @@ def test_an_endless_answer_times_out_in_a_thread_and_the_next_is_graded() -> Non
 
     assert scores == [Score(0.0, "timeout"), Score(1.0), Score(0.0)]
     assert time.monotonic() - started < 60.0  # two starts of the child included
+
+
+def test_a_time_limit_shorter_than_the_imports_breaks_no_later_verdict() -> None:
+    program = (
+        "from prorl_nemo.tasks.base import Problem\n"
+        "from prorl_nemo.tasks.math import MathTask\n"
+        "problem = Problem('0', 'math', '?', r'x \\leq 5')\n"
+        "for limit in (0.01, 60):\n"
+        "    task = MathTask('math', [problem], time_limit_seconds=limit)\n"
+        "    print(task.score(problem, r'\\boxed{5 \\geq x}').reward)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[1] == "1.0"
 
 
 def test_an_outer_alarm_survives() -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from reward_pool_tasks import ObedientTask, UnloadableTask
+from reward_pool_tasks import ObedientTask, SlowToLoadTask, UnloadableTask
 
 from prorl_nemo.tasks.base import Problem, Score
 from prorl_nemo.tasks.reward_launcher import RewardPoolError
@@ -31,6 +31,11 @@ def item(response: str, task: str = "isolated") -> tuple[Problem, str]:
 def test_scores_come_in_the_order_of_submission(pool: RewardPool) -> None:
     waits = [item("wait 0.2"), item("value 0.25"), item("wait 0.05"), item("value 0.75", "cheap")]
     assert pool.score_all(waits) == [Score(0.5), Score(0.25), Score(0.5), Score(0.75)]
+
+
+def test_a_verifier_is_loaded_before_the_first_clock_starts() -> None:
+    with RewardPool([SlowToLoadTask("isolated")], num_workers=1, timeout_seconds=1.0) as pool:
+        assert pool.score_all([item("value 1")]) == [Score(1.0)]
 
 
 def test_submission_does_not_wait_for_the_score(pool: RewardPool) -> None:
