@@ -97,6 +97,7 @@ def can_become_nobody() -> bool:
     return False
 
 
+@functools.lru_cache(maxsize=1)
 def find_python() -> str:
     """This interpreter, or the system's if the sandbox user may not reach this one."""
     own = Path(os.path.realpath(sys.executable))

@@ -139,6 +139,7 @@ def test_an_interpreter_nobody_can_reach_is_an_error(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sandbox_command, "SYSTEM_PYTHON", "/nowhere/python3")
     monkeypatch.setattr(sandbox_command.sys, "executable", "/proc/self/mem")
     if os.geteuid() == 0:
+        find_python.cache_clear()
         with pytest.raises(SandboxError, match="the sandbox user can't reach"):
             find_python()
 
