@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from prorl_nemo.tasks.base import Problem, Score
+from prorl_nemo.tasks.logic_guard import UNSAFE_SCORERS
 from prorl_nemo.tasks.logic_scoring import (
-    UNSAFE_SCORERS,
     AnswerFormat,
     LogicScorer,
     RewardMode,

@@ -15,6 +15,8 @@ StockScorer = Callable[[str, dict[str, Any]], float]
 CorrectedScorer = Callable[[str, dict[str, Any], StockScorer], float]
 
 TRUTH_VALUES = {"true": True, "false": False}
+# What the stock scorer gives an answer that is wrong.
+PUZZLE24_FLOOR = 0.01
 NUMBER = r"(?:\d{1,30}(?:\.\d{1,30})?|\.\d{1,30})(?:e[+-]?\d{1,2})?"
 NUMBER_OR_FRACTION = re.compile(rf"\s*({NUMBER})(?:\s*/\s*(\d{{1,30}}))?\s*", re.IGNORECASE)
 
@@ -60,9 +62,39 @@ def score_propositional_logic(answer: str, entry: dict[str, Any], stock: StockSc
     return stock(answer, entry) if is_formula else 0.0
 
 
+def score_puzzle24(answer: str, entry: dict[str, Any], stock: StockScorer) -> float:
+    """The stock score, but full marks only for exactly 24 made of exactly the given numbers.
+
+    The stock scorer takes any four numbers, so that 6*4*1*1 solves every puzzle, and cuts 24.5
+    down to 24.
+    """
+    reward = stock(answer, entry)
+    if reward < 1.0:
+        return reward
+    used = sorted(int(digits) for digits in re.findall(r"\d+", answer))
+    import sympy  # type: ignore[import-untyped]  # reasoning_gym has loaded it
+
+    # Harmless: the stock scorer evaluated it too.
+    is_solved = used == sorted(entry["metadata"]["numbers"]) and sympy.parse_expr(answer) == 24
+    return 1.0 if is_solved else PUZZLE24_FLOOR
+
+
+def score_integration(answer: str, entry: dict[str, Any], stock: StockScorer) -> float:
+    """The stock score, but 0 for an unevaluated integral where the data set's answer has none.
+
+    The stock scorer differentiates the answer, so that writing the problem down as
+    Integral(f(x), x) gets full marks.
+    """
+    is_unevaluated = "Integral" in answer and "Integral" not in entry["answer"]
+    return 0.0 if is_unevaluated else stock(answer, entry)
+
+
 CORRECTED_SCORERS: Mapping[str, CorrectedScorer] = {
     "coin_flip": score_coin_flip,
     "complex_arithmetic": score_complex_arithmetic,
     "game_of_life_halting": score_game_of_life_halting,
+    "intermediate_integration": score_integration,
     "propositional_logic": score_propositional_logic,
+    "puzzle24": score_puzzle24,
+    "simple_integration": score_integration,
 }

@@ -8,8 +8,8 @@ from typing import Any
 
 from prorl_nemo.tasks.base import Problem, Score
 from prorl_nemo.tasks.logic_entry import decode_entry
+from prorl_nemo.tasks.logic_guard import UNSAFE_SCORERS, check_entry
 from prorl_nemo.tasks.logic_scoring import (
-    UNSAFE_SCORERS,
     LogicScorer,
     RewardMode,
     make_data_set,
@@ -39,15 +39,18 @@ class LogicFileTask:
         for problem in problems:
             try:
                 dataset, config = _made_by(problem)
-                decode_entry(problem.metadata["entry"])
+                entry: Any = decode_entry(problem.metadata["entry"])
                 key = _key(dataset, config)
                 if key not in self._scorers:
                     data_set = make_data_set(dataset, seed=0, size=1, config=config)
                     self._scorers[key] = LogicScorer(
                         dataset, data_set, stock_scorer=stock_scorer, reward_mode=reward_mode
                     )
+                check_entry(dataset, entry)
             except ValueError as error:
                 raise ValueError(f"{name}: {problem.problem_id}: {error}") from error
+            except KeyError as error:
+                raise ValueError(f"{name}: {problem.problem_id}: no {error} in entry") from error
             datasets.add(dataset)
         self.needs_isolation = not UNSAFE_SCORERS.isdisjoint(datasets)
 

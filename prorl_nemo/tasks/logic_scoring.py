@@ -7,27 +7,13 @@ from typing import Any, Literal
 
 from prorl_nemo.tasks.base import Score
 from prorl_nemo.tasks.logic_corrections import CORRECTED_SCORERS
+from prorl_nemo.tasks.logic_guard import UNSAFE_SCORERS, is_listed, may_be_evaluated
 
 AnswerFormat = Literal["answer_tag", "whole_response"]
 RewardMode = Literal["continuous", "strict"]
 
 # Above 0.99, which some data sets give to an answer with one mistake.
 FULL_MARKS = 1.0 - 1e-9
-
-# Scorers that run eval or sympy.parse_expr on the response, or hang on 9**9**9**9.
-UNSAFE_SCORERS = frozenset(
-    {
-        "binary_matrix",
-        "countdown",
-        "intermediate_integration",
-        "n_queens",
-        "polynomial_multiplication",
-        "puzzle24",
-        "simple_integration",
-        "spiral_matrix",
-        "string_insertion",
-    }
-)
 
 
 def make_data_set(name: str, *, seed: int, size: int, config: Mapping[str, Any]) -> Any:
@@ -56,6 +42,7 @@ class LogicScorer:
         stock_scorer: bool = False,
         reward_mode: RewardMode = "continuous",
     ) -> None:
+        self._dataset = dataset
         self._data_set = data_set
         self._corrected = None if stock_scorer else CORRECTED_SCORERS.get(dataset)
         self._answer_format = answer_format
@@ -66,15 +53,25 @@ class LogicScorer:
         answer = self._extract_answer(response)
         if answer is None:
             return Score(0.0)
-        stock, corrected = self._data_set.score_answer, self._corrected
+        corrected = self._corrected
         try:
-            reward = float(corrected(answer, entry, stock) if corrected else stock(answer, entry))
+            reward = float(
+                corrected(answer, entry, self._stock_score)
+                if corrected
+                else self._stock_score(answer, entry)
+            )
         except Exception:  # whatever a scorer throws at junk is no verdict
             return Score(0.0, failure="verifier_error")
         if not 0.0 <= reward <= 1.0:
             return Score(0.0, failure="verifier_error")
         is_strict = self._reward_mode == "strict"
         return Score(float(reward >= FULL_MARKS) if is_strict else reward)
+
+    def _stock_score(self, answer: str, entry: dict[str, Any]) -> float:
+        """Reasoning Gym's score, or what it gives an empty answer to one too risky to evaluate."""
+        if self._dataset in UNSAFE_SCORERS and not may_be_evaluated(self._dataset, answer, entry):
+            answer = answer if is_listed(answer, entry) else ""
+        return float(self._data_set.score_answer(answer, entry))
 
     def _extract_answer(self, response: str) -> str | None:
         if self._answer_format == "whole_response":

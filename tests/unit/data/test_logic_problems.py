@@ -26,7 +26,7 @@ from prorl_nemo.data.problem_files import format_row, load_problems
 from prorl_nemo.tasks.base import Problem
 from prorl_nemo.tasks.logic import HASH_DEPENDENT, PAPER_HELD_OUT, LogicTask
 from prorl_nemo.tasks.logic_file import LogicFileTask
-from prorl_nemo.tasks.logic_scoring import UNSAFE_SCORERS
+from prorl_nemo.tasks.logic_guard import UNSAFE_SCORERS
 from prorl_nemo.tasks.registry import make_task
 
 CAMPAIGN = Path(__file__).parents[3] / "conf" / "prorl_1.5b.yaml"

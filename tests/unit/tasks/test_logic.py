@@ -15,7 +15,7 @@ from reasoning_gym.factory import DATASETS
 
 from prorl_nemo.tasks.base import Problem
 from prorl_nemo.tasks.logic import HASH_DEPENDENT, PAPER_HELD_OUT, LogicTask
-from prorl_nemo.tasks.logic_scoring import UNSAFE_SCORERS
+from prorl_nemo.tasks.logic_guard import UNSAFE_SCORERS
 
 ALL = sorted(set(DATASETS) - {"composite"})
 # Items that take a tenth of a second or more to make.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from prorl_nemo.tasks.base import Problem
 from prorl_nemo.tasks.logic import LogicTask
 from prorl_nemo.tasks.logic_corrections import CORRECTED_SCORERS
 
@@ -87,3 +88,32 @@ def test_coin_flip_takes_fractions_and_thousands() -> None:
     for answer, reward in (("1/4", 1.0), (" 0.25 ", 1.0), (".25", 1.0), ("1,000/4,000", 1.0),
                            ("0.25001", 1.0), ("0.2501", 0.0), ("0.2499", 0.0)):  # fmt: skip
         assert score(answer, entry, lambda *_: 0.0) == reward
+
+
+def test_puzzle24_wants_the_given_numbers_and_exactly_24() -> None:
+    corrected, stock = pair("puzzle24")
+    for index in range(8):
+        problem = corrected[index]
+        for cheat in ("6*4*1*1", "3*8*1*1", "49/2-0*1"):
+            used = sorted(int(digit) for digit in cheat if digit.isdigit())
+            given = sorted(problem.metadata["entry"]["metadata"]["numbers"])  # type: ignore[index]
+            if used != given:
+                assert corrected.score(problem, cheat).reward == 0.01
+        assert stock.score(problem, "6*4*1*1").reward == 1.0  # the bug
+    entry = {"answer": "", "metadata": {"numbers": [5, 5, 1, 2]}}
+    problem = Problem("p", "puzzle24", "?", "", {"entry": entry})
+    assert stock.score(problem, "5*5 - 1/2").reward == 1.0  # 24.5, cut down
+    assert corrected.score(problem, "5*5 - 1/2").reward == 0.01
+    assert corrected.score(problem, "5*5 - 2 + 1").reward == 1.0
+
+
+@pytest.mark.parametrize("dataset", ["simple_integration", "intermediate_integration"])
+def test_a_problem_written_down_again_is_not_its_solution(dataset: str) -> None:
+    corrected, stock = pair(dataset)
+    for index in range(8):
+        problem = corrected[index]
+        metadata = problem.metadata["entry"]["metadata"]  # type: ignore[index]
+        echo = f"Integral({metadata['integrand']}, {metadata['variable']})"
+        assert stock.score(problem, echo).reward == 1.0  # the bug
+        expected = 1.0 if "Integral" in problem.answer else 0.0
+        assert corrected.score(problem, echo).reward == expected
