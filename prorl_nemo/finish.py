@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from prorl_nemo.atomic_directory import MANIFEST, verify_directory, write_directory, write_text
@@ -20,6 +21,7 @@ from prorl_nemo.evaluation.sample_files import SampleMeta
 from prorl_nemo.evaluation.sampling import Sampler, sample_benchmark
 from prorl_nemo.evaluation.vllm_sampler import VllmSampler
 from prorl_nemo.run_directory import DONE_FILE
+from prorl_nemo.tasks.base import Problem
 from prorl_nemo.tasks.registry import make_task
 
 Say = Callable[[str], None]
@@ -29,12 +31,27 @@ SECONDS_BETWEEN_LINES = 10.0
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model of the campaign by name; ``order`` rises from base to final."""
+    """A model of the campaign by name; ``order`` rises from the base, 0, to the final one."""
 
     name: str
     directory: str
     order: int
     step: int | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part ``index`` of ``count`` of an evaluation, in whole files: none has two writers."""
+
+    index: int
+    count: int
+
+    def takes(self, number: int) -> bool:
+        """True for every ``count``-th of the benchmarks, which are numbered by their place."""
+        return number % self.count == self.index
+
+
+WHOLE = Part(0, 1)
 
 
 def finish_campaign(config: Config, root: Path, *, say: Say) -> None:
@@ -48,16 +65,23 @@ def finish_campaign(config: Config, root: Path, *, say: Say) -> None:
     say(f"report: {report}")
 
 
-def find_models(config: Config, root: Path) -> list[EvaluatedModel]:
-    """Base, intermediate and final, in this order."""
+def find_models(
+    config: Config, root: Path, *, more_steps: Sequence[int] = ()
+) -> list[EvaluatedModel]:
+    """Base, intermediate (also those of ``more_steps``) and final, in this order.
+
+    Raises DamagedDirectoryError, which names the checkpoint that isn't there or isn't whole.
+    """
     last = sum(run.num_steps for run in config.prorl.schedule)
-    middle = config.prorl.evaluation.intermediate_step
+    steps = {config.prorl.evaluation.intermediate_step, *more_steps} - {0, last}
     models = [EvaluatedModel("base", base_model_path(config, root), 0, None)]
-    if 0 < middle < last:
-        directory = checkpoint_policy(root, middle)
-        models.append(EvaluatedModel(f"step_{middle:06d}", str(directory), 1, middle))
+    models += [
+        EvaluatedModel(f"step_{step:06d}", str(checkpoint_policy(root, step)), step, step)
+        for step in sorted(steps)
+        if step < last or step in more_steps
+    ]
     final = export_policy(checkpoint_policy(root, last), root / HF_DIRECTORY)
-    models.append(EvaluatedModel("final", str(final), 2, last))
+    models.append(EvaluatedModel("final", str(final), last, last))
     return models
 
 
@@ -80,13 +104,22 @@ def export_policy(policy: Path, target: Path) -> Path:
     return target
 
 
-def evaluate_model(config: Config, root: Path, model: EvaluatedModel, *, say: Say) -> None:
-    """Sample one model on every benchmark of the configuration."""
+def evaluate_model(
+    config: Config, root: Path, model: EvaluatedModel, *, say: Say, part: Part = WHOLE
+) -> None:
+    """Sample one model on every benchmark of the configuration that belongs to ``part``."""
     evaluation = config.prorl.evaluation
-    tasks = [make_task(entry) for entry in evaluation.tasks]
-    with make_reward_pool(config, tasks) as pool, closing(make_sampler(config, model)) as sampler:
-        for task, entry in zip(tasks, evaluation.tasks, strict=True):
-            problems = problems_of(task)
+    numbered = enumerate(evaluation.tasks, start=model.order)
+    entries = [entry for number, entry in numbered if part.takes(number)]
+    if not entries:
+        return
+    tasks = [make_task(entry) for entry in entries]
+    problems_by_task = [problems_of(task) for task in tasks]
+    with (
+        make_reward_pool(config, tasks) as pool,
+        closing(make_sampler(config, model, [*chain(*problems_by_task)])) as sampler,
+    ):
+        for problems, entry in zip(problems_by_task, entries, strict=True):
             sample_benchmark(
                 root / "evaluation" / model.name / f"{entry.name}.jsonl",
                 make_meta(config, model, entry, num_problems=len(problems)),
@@ -119,13 +152,17 @@ class SamplingProgress:
         self._say(f"evaluate {self._label}: {done}/{total} responses{ending}")
 
 
-def make_sampler(config: Config, model: EvaluatedModel) -> Sampler:
-    """The configured backend with ``model`` loaded; raises ValueError when it can't be used."""
+def make_sampler(config: Config, model: EvaluatedModel, problems: Sequence[Problem]) -> Sampler:
+    """The configured backend with ``model`` loaded, for any of ``problems``.
+
+    Raises ValueError when it can't be used.
+    """
     policy = config.policy
     if config.prorl.evaluation.backend == "vllm":
         return VllmSampler(
             model.directory,
-            max_total_sequence_length=policy.max_total_sequence_length,
+            problems=problems,
+            max_new_tokens=config.prorl.evaluation.max_new_tokens,
             precision=policy.precision,
         )
     tokenizer = policy.tokenizer.model_copy(update={"name": model.directory})

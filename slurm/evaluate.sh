@@ -15,7 +15,8 @@ main() {
   [[ -e $RUN_DIR/DONE ]] || { say "$RUN_DIR is not finished"; exit 1; }
   make_runtime
   mkdir -p "$RUN_DIR/logs"
-  make_models && run_verb evaluate "${MODELS[@]}" && run_verb analyze "$RUN_DIR"
+  # One process for each GPU.
+  make_models && run_verb evaluate "${MODELS[@]}" --processes "$((GPUS_PER_NODE > 0 ? GPUS_PER_NODE : 1))" && run_verb analyze "$RUN_DIR"
 }
 
 # Fills MODELS, the arguments of `prorl evaluate` that say what to sample. What NeMo-RL trained

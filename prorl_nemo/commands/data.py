@@ -1,12 +1,17 @@
-"""`prorl data`: prepare the training mixture as local files, or preview one."""
+"""`prorl data`: prepare the training mixture or benchmarks as local files, or preview them."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from prorl_nemo.commands.hash_seed import fix_hash_seed
+
+if TYPE_CHECKING:
+    from prorl_nemo.data.sources import Source
 
 TASKS = ("math", "stem", "code", "instructions", "logic", "logic_validation")
 LOGIC_PARTS = ".logic_parts"
@@ -41,7 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="problem file that no training prompt may overlap with",
     )
     prepare.add_argument("--seed", type=int, default=0)
-    show = verbs.add_parser("show", help="preview a prepared mixture")
+    benchmarks = verbs.add_parser("benchmarks", help="write <benchmark>.jsonl files and a manifest")
+    benchmarks.add_argument("folder", type=Path)
+    benchmarks.add_argument(
+        "--benchmark", action="append", metavar="NAME", help="only this; can be given again"
+    )
+    benchmarks.add_argument(
+        "--local", type=Path, default=None, help="folder with the sources' files; no network"
+    )
+    show = verbs.add_parser("show", help="preview a prepared folder")
     show.add_argument("folder", type=Path)
     show.add_argument("--task", default=None)
     show.add_argument("--num-problems", type=int, default=3)
@@ -53,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         from prorl_nemo.data.mixture_files import format_preview, read_manifest
 
         if not read_manifest(arguments.folder):
-            raise ValueError(f"{arguments.folder}: no mixture was prepared here")
+            raise ValueError(f"{arguments.folder}: nothing was prepared here")
         print(
             format_preview(
                 arguments.folder,
@@ -63,16 +76,14 @@ def run(arguments: argparse.Namespace) -> int:
             )
         )
         return 0
+    if arguments.action == "benchmarks":
+        return _prepare_benchmarks(arguments)
     return _prepare(arguments)
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
     fix_hash_seed()
-    from rich.progress import Progress, TextColumn
-
     from prorl_nemo.data.logic_problems import NUM_PROBLEMS, logic_input
-    from prorl_nemo.data.mixture_files import format_counts
-    from prorl_nemo.data.prepare import prepare_mixture
     from prorl_nemo.data.problem_files import load_problems
     from prorl_nemo.data.sources import SOURCES
 
@@ -88,27 +99,60 @@ def _prepare(arguments: argparse.Namespace) -> int:
         for task in tasks
         if task in NUM_PROBLEMS
     }
+    _write_files(
+        arguments,
+        tasks,
+        sources=SOURCES,
+        evaluation_sets=evaluation_sets,
+        counts=counts,
+        generated=generated,
+        seed=arguments.seed,
+    )
+    shutil.rmtree(parts_folder, ignore_errors=True)
+    return 0
+
+
+def _prepare_benchmarks(arguments: argparse.Namespace) -> int:
+    from prorl_nemo.data.benchmarks import BENCHMARKS
+
+    names = arguments.benchmark or list(BENCHMARKS)
+    for name in names:
+        if name not in BENCHMARKS:
+            raise ValueError(f"no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+    _write_files(arguments, names, sources=BENCHMARKS)
+    return 0
+
+
+def _write_files(
+    arguments: argparse.Namespace,
+    tasks: Sequence[str],
+    *,
+    sources: Mapping[str, Source],
+    **options: Any,
+) -> None:
+    """`prepare_mixture` with progress before it is done, and counts behind."""
+    from rich.progress import Progress, TextColumn
+
+    from prorl_nemo.data.mixture_files import format_counts
+    from prorl_nemo.data.prepare import prepare_mixture
+
     for task in tasks:
-        if task in SOURCES and SOURCES[task].notice:
-            print(f"{task}: {SOURCES[task].notice}")
+        if task in sources and sources[task].notice:
+            print(f"{task}: {sources[task].notice}")
     with Progress(TextColumn("{task.description}"), TextColumn("{task.completed} rows")) as bar:
         shown = {task: bar.add_task(task) for task in tasks}
         files = prepare_mixture(
             arguments.folder,
             tasks=tasks,
-            evaluation_sets=evaluation_sets,
-            counts=counts,
-            generated=generated,
+            sources=sources,
             local_folder=arguments.local,
-            seed=arguments.seed,
             on_progress=lambda task, stage, num_rows: bar.update(
                 shown[task], description=f"{task}: {stage}", completed=num_rows
             ),
+            **options,
         )
-    shutil.rmtree(parts_folder, ignore_errors=True)
     for task in tasks:
         print(f"{task}: {format_counts(files[task])}")
-    return 0
 
 
 def _pair(text: str) -> tuple[str, str]:

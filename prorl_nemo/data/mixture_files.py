@@ -33,7 +33,7 @@ class TaskFile:
     file: str
     sha256: str
     num_problems: int
-    num_requested: int
+    num_requested: int | None
     recipe: str
     source: Mapping[str, object]
     num_duplicates: int = 0
@@ -104,7 +104,8 @@ def format_counts(entry: TaskFile) -> str:
         **{f"overlaps with {name}": count for name, count in entry.num_contaminated.items()},
     }
     others = "".join(f"; {count:,} {reason}" for reason, count in left_out.items() if count)
-    return f"{entry.num_problems:,} of {entry.num_requested:,} problems in {entry.file}{others}"
+    wanted = "" if entry.num_requested is None else f" of {entry.num_requested:,}"
+    return f"{entry.num_problems:,}{wanted} problems in {entry.file}{others}"
 
 
 def format_preview(

@@ -40,7 +40,7 @@ class TaskInput:
 
     task: str
     described: dict[str, object]
-    num_requested: int
+    num_requested: int | None
     read: Callable[[], Iterator[Problem | SkippedRow]]
 
 

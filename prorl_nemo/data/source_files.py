@@ -5,6 +5,7 @@ Rows are read one at a time: the code source holds gigabytes of tests.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -27,8 +28,13 @@ def locate_files(source: Source, *, local_folder: Path | None) -> dict[str, Path
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """("file:row", row) of a .jsonl, .json (a list) or .parquet file; rows count from 1."""
-    readers = {".jsonl": _read_jsonl, ".json": _read_json, ".parquet": _read_parquet}
+    """("file:row", row) of a .jsonl, .json (a list), .parquet or .csv file; rows count from 1."""
+    readers = {
+        ".jsonl": _read_jsonl,
+        ".json": _read_json,
+        ".parquet": _read_parquet,
+        ".csv": _read_csv,
+    }
     if path.suffix not in readers:
         raise ValueError(f"{path}: a source file ends in {', '.join(readers)}")
     for row_number, row in enumerate(readers[path.suffix](path), start=1):
@@ -81,6 +87,11 @@ def _read_json(path: Path) -> Iterator[object]:
     if not isinstance(rows, list):
         raise ValueError(f"{path}: expected a list of rows, found {type(rows).__name__}")
     return iter(rows)
+
+
+def _read_csv(path: Path) -> Iterator[object]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        yield from csv.DictReader(lines)
 
 
 def _read_parquet(path: Path) -> Iterator[object]:

@@ -39,21 +39,21 @@ class SkippedRow:
 
 
 def convert_deepscaler(row: Row) -> Problem | SkippedRow:
-    problem, answer = _text(row, "problem"), _text(row, "answer").strip()
+    problem, answer = text_of(row, "problem"), text_of(row, "answer").strip()
     if not problem.strip():
         return SkippedRow("no problem")
     if not answer:
         return SkippedRow("no answer")
-    return _boxed_problem("math", problem, answer)
+    return boxed_problem("math", problem, answer)
 
 
 def convert_eurus_code(row: Row) -> Problem | SkippedRow:
     """Coding rows only; their published user prompt already asks for a Python block."""
-    if _text(row, "ability") != "code":
+    if text_of(row, "ability") != "code":
         return SkippedRow("not code")
     prompt = _last_user_message(row, "prompt")
     reward_model = _mapping(row, "reward_model")
-    tests = _parse_json_object(_text(reward_model, "ground_truth"))
+    tests = _parse_json_object(text_of(reward_model, "ground_truth"))
     if tests is None:
         return SkippedRow("tests are not JSON")
     wanted = {name: tests[name] for name in ("inputs", "outputs", "fn_name") if name in tests}
@@ -71,9 +71,9 @@ def convert_scp(row: Row) -> Problem | SkippedRow:
     The answer is the box of the source's solution, the solution itself if short, or the box
     of a model solution that agrees with it.
     """
-    problem, solution = _text(row, "problem"), _text(row, "matched_solution").strip()
+    problem, solution = text_of(row, "problem"), text_of(row, "matched_solution").strip()
     agreeing = [
-        _text(row, f"{model}_solution")
+        text_of(row, f"{model}_solution")
         for model in ("o1", "qwq")
         if _flag(row, f"is_{model}_solution_same_with_matched_solution")
     ]
@@ -85,7 +85,7 @@ def convert_scp(row: Row) -> Problem | SkippedRow:
     answer = next(filter(_is_short, candidates), None)
     if answer is None:
         return SkippedRow("no short answer")
-    return _boxed_problem("stem", problem, answer)
+    return boxed_problem("stem", problem, answer)
 
 
 def convert_nemotron_instructions(row: Row) -> Problem | SkippedRow:
@@ -109,12 +109,14 @@ def make_problem_id(task: str, prompt: str) -> str:
     return f"{task}/{hashlib.sha256(prompt.encode()).hexdigest()[:16]}"
 
 
-def _boxed_problem(task: str, problem: str, answer: str) -> Problem:
+def boxed_problem(task: str, problem: str, answer: str) -> Problem:
+    """A problem that asks for a boxed answer, in the words of `BOXED_INSTRUCTION`."""
     prompt = f"{problem.strip()} {BOXED_INSTRUCTION}"
     return Problem(make_problem_id(task, prompt), task, prompt, answer)
 
 
-def _text(row: Row, column: str) -> str:
+def text_of(row: Row, column: str) -> str:
+    """The column as text, "" for none; ValueError if there is no such column."""
     if column not in row:
         raise ValueError(f"lacks the column {column!r}; it has {', '.join(sorted(row))}")
     value = row[column]

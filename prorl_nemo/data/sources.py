@@ -22,14 +22,17 @@ from prorl_nemo.tasks.base import Problem
 
 @dataclass(frozen=True)
 class Source:
-    """One data set. ``num_problems`` is the paper's count (arXiv 2505.24864, section 3.2)."""
+    """One data set. ``num_problems`` is how many are used (None: all there are).
+
+    For the training mixture they are the paper's counts (arXiv 2505.24864, section 3.2).
+    """
 
     task: str
     repository: str
     revision: str
     files: tuple[str, ...]
     licence: str
-    num_problems: int
+    num_problems: int | None
     convert: Callable[[Row], Problem | SkippedRow]
     notice: str = ""
 

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import gc
 import hashlib
+from collections.abc import Sequence
 from typing import Any
+
+from transformers import AutoTokenizer
 
 from prorl_nemo.evaluation.sample_files import SampleMeta
 from prorl_nemo.evaluation.sampling import SampleBlock, SampledText
 from prorl_nemo.prompting import encode_prompt
+from prorl_nemo.tasks.base import Problem
 
 
 class VllmSampler:
     """One model in vLLM; ``close`` frees its memory for the next one."""
 
-    def __init__(self, model: str, *, max_total_sequence_length: int, precision: str) -> None:
-        """Raises ValueError when vLLM is not installed."""
+    def __init__(
+        self, model: str, *, problems: Sequence[Problem], max_new_tokens: int, precision: str
+    ) -> None:
+        """There is room for the longest prompt of ``problems`` and a whole response.
+
+        Raises ValueError when vLLM is not installed or the model is not made for that length.
+        """
         # Deferred: an optional installation that takes seconds to import.
         try:
             import vllm
@@ -24,13 +33,14 @@ class VllmSampler:
                 "prorl.evaluation.backend: vllm is not installed (the extra `vllm`)"
             ) from None
         self._vllm = vllm
+        self._tokenizer = AutoTokenizer.from_pretrained(model)
+        longest = max(len(encode_prompt(self._tokenizer, p.prompt)) for p in problems)
         self._llm: Any = vllm.LLM(
             model=model,
             dtype=precision,
-            max_model_len=max_total_sequence_length,
+            max_model_len=longest + max_new_tokens,
             enable_prefix_caching=True,
         )
-        self._tokenizer = self._llm.get_tokenizer()
 
     def sample(self, block: SampleBlock, meta: SampleMeta) -> list[list[SampledText]]:
         """Every prompt has a seed of its own, so a block can be sampled again."""

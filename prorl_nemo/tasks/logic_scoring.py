@@ -30,6 +30,13 @@ def make_data_set(name: str, *, seed: int, size: int, config: Mapping[str, Any])
         raise ValueError(f"{name} refuses its settings: {error}") from None
 
 
+def category_of(name: str) -> str | None:
+    """Reasoning Gym's group of a data set ("algebra", "games"), None for an unknown one."""
+    from reasoning_gym.factory import DATASETS
+
+    return DATASETS[name][0].__module__.split(".")[1] if name in DATASETS else None
+
+
 class LogicScorer:
     """The scorer of one data set: its own, or a correction where that is broken."""
 

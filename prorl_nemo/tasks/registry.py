@@ -21,6 +21,7 @@ from prorl_nemo.tasks.code import CodeTask
 from prorl_nemo.tasks.instructions import InstructionTask
 from prorl_nemo.tasks.logic import LogicTask
 from prorl_nemo.tasks.logic_file import LogicFileTask
+from prorl_nemo.tasks.logic_scoring import category_of
 from prorl_nemo.tasks.math import MathTask
 from prorl_nemo.tasks.stem import StemTask
 
@@ -67,14 +68,25 @@ def _make_logic_task(config: TaskConfig) -> Task:
 
 
 def _make_logic_file_task(config: TaskConfig) -> Task:
-    params = _take_params(config, path=None, stock_scorer=False, reward_mode="continuous")
+    params = _take_params(
+        config, path=None, category=None, stock_scorer=False, reward_mode="continuous"
+    )
     _require_choice(config, params, "reward_mode", ("continuous", "strict"))
     return LogicFileTask(
         config.name,
-        _read_problems(config, params),
+        _of_category(config, _read_problems(config, params), params["category"]),
         stock_scorer=bool(params["stock_scorer"]),
         reward_mode=params["reward_mode"],
     )
+
+
+def _of_category(config: TaskConfig, problems: list[Problem], name: str | None) -> list[Problem]:
+    if name is None:
+        return problems
+    chosen = [p for p in problems if category_of(str(p.metadata.get("dataset"))) == name]
+    if not chosen:
+        raise ValueError(f"{config.name}: params.category: no problem of {name!r}")
+    return chosen
 
 
 def _make_math_task(config: TaskConfig) -> Task:

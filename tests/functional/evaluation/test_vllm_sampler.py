@@ -42,7 +42,7 @@ def sampler(model: Path) -> Iterator[VllmSampler]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
         environment.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        sampler = VllmSampler(str(model), max_total_sequence_length=32, precision="float32")
+        sampler = VllmSampler(str(model), problems=PROBLEMS, max_new_tokens=16, precision="float32")
         yield sampler
         sampler.close()
 
