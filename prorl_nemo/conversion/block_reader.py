@@ -67,8 +67,11 @@ class BlockReader:
         if not is_direct:
             self._chunk = _grow(self._chunk, chunk.sizes, tensor.dtype)
         data = place if is_direct else _shape_buffer(self._chunk, chunk.sizes, tensor.dtype)
-        with chunk.path.open("rb", buffering=0) as stream:
-            self._fill(stream, locate_data(stream, chunk, tensor), data, chunk)
+        try:
+            with chunk.path.open("rb", buffering=0) as stream:
+                self._fill(stream, locate_data(stream, chunk, tensor), data, chunk)
+        except OSError as error:  # told apart from an output that can't be written
+            raise ValueError(f"{chunk.path}: could not be read: {error.strerror}") from error
         if not is_direct:
             place.copy_(data[source] if source else data)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from prorl_nemo.conversion.block_reader import read_block
@@ -29,8 +31,8 @@ def is_megatron(index: TensorIndex) -> bool:
     return any(name.startswith(("decoder.", "embedding.")) for name in index.tensors)
 
 
-def make_plan(index: TensorIndex, config: ModelConfig) -> ExportPlan:
-    """The checked plan; raises ValueError when the checkpoint and the model don't match."""
+def make_plan(index: TensorIndex, config: ModelConfig, *, where: Path) -> ExportPlan:
+    """The checked plan; raises ValueError, naming ``where``, when it doesn't fit the model."""
     expected = list_expected_tensors(config)
     if is_megatron(index):
         plan = plan_megatron(index, make_decoder_shape(config))
@@ -38,7 +40,7 @@ def make_plan(index: TensorIndex, config: ModelConfig) -> ExportPlan:
         is_wrapped = all(name.startswith("model.") for name in index.tensors)
         is_wrapped = is_wrapped and any(n.startswith("model.model.") for n in index.tensors)
         plan = plan_identity(index, expected, prefix="model." if is_wrapped else "")
-    check_plan(plan, expected)
+    check_plan(plan, expected, where=where)
     return plan
 
 
@@ -56,5 +58,6 @@ def check_tied_copies(plan: ExportPlan) -> None:
         kept = read_block(embeddings[0].source)
         if not torch.equal(read_block(copy.source)[:rows], kept[:rows]):
             raise ValueError(
-                f"{copy.source.name} differs from the embedding, but the model ties them"
+                f"{copy.source.chunks[0].path}: {copy.source.name} differs from the embedding, "
+                "but the model ties them"
             )

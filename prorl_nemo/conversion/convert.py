@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from prorl_nemo.conversion.checkpoint_plan import (
     read_index,
 )
 from prorl_nemo.conversion.export_plan import ExportedBlock, ExportPlan
-from prorl_nemo.conversion.locate import CheckpointSource, Choice, locate_checkpoint
+from prorl_nemo.conversion.locate import CheckpointSource, Choice, locate_checkpoint, read_json
 from prorl_nemo.conversion.model_card import write_model_card
 from prorl_nemo.conversion.model_config import ModelConfig, find_model_config
 from prorl_nemo.conversion.output_directory import write_new_directory
@@ -105,7 +106,7 @@ def convert_checkpoint(
     naming the cause (a damaged, incomplete, foreign or newer checkpoint, an existing output,
     a full disk, logits that differ); ``output`` then doesn't exist.
     """
-    if output.exists():
+    if os.path.lexists(output):
         raise ValueError(f"{output}: exists already; choose another directory or remove it")
     job = _prepare(locate_checkpoint(checkpoint, step=step, choice=choice), options)
     _check_space(job.plan, output)
@@ -134,14 +135,21 @@ def convert_checkpoint(
 
 def _prepare(source: CheckpointSource, options: ConversionOptions) -> _Job:
     """Everything that can be known to be wrong before a byte is written."""
-    if source.step_directory is not None and (source.step_directory / MANIFEST).is_file():
-        verify_directory(source.step_directory)  # the local engine's own hashes
+    _check_manifests(source)
     config = find_model_config(source, options.model_config)
     index = read_index(source)
     check_index(index)
-    plan = make_plan(index, config)
+    plan = make_plan(index, config, where=source.weights)
     check_tied_copies(plan)
     return _Job(source, config, index, plan, options)
+
+
+def _check_manifests(source: CheckpointSource) -> None:
+    """The hashes that the local engine and this converter leave beside what they write."""
+    for directory in (source.step_directory, source.weights):
+        manifest = directory / MANIFEST if directory is not None else None
+        if manifest is not None and manifest.is_file() and "files" in read_json(manifest):
+            verify_directory(manifest.parent)
 
 
 @dataclass(frozen=True)
@@ -169,7 +177,9 @@ def _fill(job: _Job, directory: Path, on_progress: Progress | None) -> _Filled:
     shards = write_shards(planned, directory, read, count_bytes)
     _write_config(job.config, job.plan, directory)
     tokenizer = copy_tokenizer(job.source, job.config, directory, options.tokenizer)
-    comparison = compare_logits(job.index, job.config, directory) if options.should_verify else None
+    comparison = None
+    if options.should_verify:
+        comparison = compare_logits(job.index, job.config, directory, where=job.source.weights)
     _write_record(job, shards, directory)
     write_model_card(job.source, job.config, directory, license_name=options.license_name)
     return _Filled(shards, tokenizer, comparison)

@@ -33,6 +33,13 @@ def read_dcp_index(directory: Path) -> TensorIndex:
     if not is_inert(metadata, "Metadata") or not isinstance(metadata.get("storage_data"), dict):
         raise ValueError(f"{path}: not an index of torch.distributed.checkpoint")
     _check_version(metadata.get("version"), path)
+    try:
+        return _read_entries(metadata, directory)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged: {error!r}") from error
+
+
+def _read_entries(metadata: Any, directory: Path) -> TensorIndex:
     storage = _index_storage(metadata.get("storage_data"))
     tensors: dict[str, StoredTensor] = {}
     objects = []
@@ -83,7 +90,8 @@ def _read_tensor(name: str, entry: Any, storage: dict[Any, Any], directory: Path
         if place.get("transform_descriptors"):
             raise ValueError(f"{directory}: {name} is stored compressed, which is not read")
         path = _inside(directory, place.get("relative_path"))
-        chunks.append(Chunk(path, place.get("offset"), place.get("length"), offsets, sizes, True))
+        start, length = int(place.get("offset")), int(place.get("length"))
+        chunks.append(Chunk(path, start, length, offsets, sizes, True))
     return StoredTensor(name, tuple(entry.get("size")), dtype, tuple(chunks))
 
 
@@ -95,7 +103,6 @@ def _read_dtype(properties: Any) -> torch.dtype | None:
 
 
 def _inside(directory: Path, relative_path: str) -> Path:
-    path = directory / relative_path
-    if path.resolve().parent != directory.resolve():
+    if Path(relative_path).name != relative_path:
         raise ValueError(f"{directory / METADATA_FILE}: names a file elsewhere: {relative_path}")
-    return path
+    return directory / relative_path

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -93,32 +94,38 @@ def make_block(
     return ExportedBlock(stored, layer, tensors)
 
 
-def check_plan(plan: ExportPlan, expected: Mapping[str, tuple[int, ...]]) -> None:
+def check_plan(plan: ExportPlan, expected: Mapping[str, tuple[int, ...]], *, where: Path) -> None:
     """Every tensor of the model exactly once, with the right shape, in a floating dtype.
 
     ``expected`` are the names and shapes of the Hugging Face model itself. Raises ValueError
-    that names the first tensor that is missing, left over, doubled or of another shape.
+    that names ``where``, the checkpoint, and the first tensor that is missing, left over,
+    doubled or of another shape.
     """
     written: dict[str, tuple[int, ...]] = {}
     for block in plan.blocks:
         if not block.dtype.is_floating_point or block.dtype.itemsize < 2:
             raise ValueError(
-                f"{block.source.name} is stored as {block.dtype}: quantized weights need their "
-                "scales; save the checkpoint in bf16 (fp8_param off)"
+                f"{where}: {block.source.name} is stored as {block.dtype}: quantized weights "
+                "need their scales; save the checkpoint in bf16 (fp8_param off)"
             )
         for output in block.outputs:
             if output.name in written:
-                raise ValueError(f"{output.name} would be written twice; see {block.source.name}")
+                raise ValueError(
+                    f"{where}: {output.name} would be written twice; see {block.source.name}"
+                )
             if output.name not in expected:
                 raise ValueError(
-                    f"left over: {block.source.name} has no place in the model ({output.name})"
+                    f"{where}: left over: {block.source.name} has no place in the model "
+                    f"({output.name})"
                 )
             if output.shape != expected[output.name]:
                 raise ValueError(
-                    f"{output.name} has shape {list(output.shape)} in the checkpoint and "
+                    f"{where}: {output.name} has shape {list(output.shape)} in the checkpoint and "
                     f"{list(expected[output.name])} in the model configuration"
                 )
             written[output.name] = output.shape
     missing = sorted(expected.keys() - written.keys())
     if missing:
-        raise ValueError(f"incomplete: the checkpoint lacks {len(missing)} tensors: {missing[0]}")
+        raise ValueError(
+            f"{where}: incomplete: the checkpoint lacks {len(missing)} tensors: {missing[0]}"
+        )

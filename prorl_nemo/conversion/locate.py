@@ -63,7 +63,7 @@ def locate_checkpoint(
     the path, when it holds no checkpoint, or not the one asked for.
     """
     if not path.is_dir():
-        raise ValueError(f"{path}: no such directory")
+        raise ValueError(f"{path}: {'not a' if path.exists() else 'no such'} directory")
     weights = _find_weights(path)
     if weights is None:
         step_directory = _choose_step(path, step=step, choice=choice)

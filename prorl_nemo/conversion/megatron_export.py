@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ def export_to_megatron(model: Path, output: Path) -> int:
     Returns the number of bytes of tensor data. Raises ValueError with one line when the model
     is damaged, incomplete, of a family that isn't mapped, or when ``output`` exists.
     """
-    if output.exists():
+    if os.path.lexists(output):
         raise ValueError(f"{output}: exists already; choose another directory or remove it")
     source = locate_checkpoint(model)
     config = find_model_config(source, None)
@@ -60,7 +61,7 @@ def export_to_megatron(model: Path, output: Path) -> int:
     check_index(index)
     stored = _list_megatron_tensors(index, config)
     plan = plan_megatron(TensorIndex(stored), make_decoder_shape(config))
-    check_plan(plan, list_expected_tensors(config))
+    check_plan(plan, list_expected_tensors(config), where=source.weights)
     writer = _Writer(stored)
 
     def fill(directory: Path) -> None:

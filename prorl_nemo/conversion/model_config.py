@@ -140,6 +140,9 @@ def make_decoder_shape(config: ModelConfig) -> DecoderShape:
     if model_type not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
         raise ValueError(f"{config.origin}: model_type {model_type} is not one of {known}")
+    needed = ("num_attention_heads", "num_hidden_layers", "intermediate_size", "vocab_size")
+    if missing := [name for name in (*needed, "hidden_size") if not values.get(name)]:
+        raise ValueError(f"{config.origin}: it lacks {missing[0]}")
     heads = int(values["num_attention_heads"])
     return DecoderShape(
         num_layers=int(values["num_hidden_layers"]),
@@ -160,14 +163,25 @@ def load_config(config: ModelConfig) -> Any:
     model_type = values.pop("model_type", None)
     if model_type is None:
         raise ValueError(f"{config.origin}: it names no model_type")
-    return AutoConfig.for_model(model_type, **values)
+    try:
+        return AutoConfig.for_model(model_type, **values)
+    except Exception as error:  # transformers checks values its own way, with its own classes
+        raise _not_usable(config, error) from error
+
+
+def _not_usable(config: ModelConfig, error: Exception) -> ValueError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return ValueError(f"{config.origin}: not a usable model configuration: {reason}")
 
 
 def list_expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the model's own parameters, tied ones once, without weights."""
     settings = load_config(config)
-    with torch.device("meta"):
-        model = make_model(settings)
+    try:
+        with torch.device("meta"):
+            model = make_model(settings)
+    except Exception as error:  # an activation or a size that no model has
+        raise _not_usable(config, error) from error
     shapes = {name: tuple(value.shape) for name, value in model.named_parameters()}
     if settings.tie_word_embeddings:
         shapes.pop("lm_head.weight", None)

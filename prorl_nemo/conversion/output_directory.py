@@ -44,7 +44,7 @@ def _write_locked(output: Path, fill: Callable[[Path], Mapping[str, str]]) -> st
     partial = output.parent / f"{TEMPORARY_PREFIX}{output.name}"
     lock_path = output.parent / f"{partial.name}.lock"
     shutil.rmtree(partial, ignore_errors=True)
-    if output.exists():
+    if os.path.lexists(output):
         lock_path.unlink(missing_ok=True)
         raise ValueError(f"{output}: exists already; choose another directory or remove it")
     partial.mkdir()

@@ -49,8 +49,11 @@ def read_safetensors_index(directory: Path) -> TensorIndex:
     for path in sorted(paths or directory.glob(WEIGHT_FILES)):
         if not path.is_file():
             raise ValueError(f"{path}: missing, but the index names it")
-        for name, chunk, dtype in _read_pieces(path):
-            pieces.setdefault(name, []).append((chunk, dtype))
+        try:
+            for name, chunk, dtype in _read_pieces(path):
+                pieces.setdefault(name, []).append((chunk, dtype))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: damaged: its header lacks {error}") from error
     for name, file_name in listed.items():
         if name not in pieces:
             raise ValueError(f"{directory / file_name}: incomplete: {name} is not in it")

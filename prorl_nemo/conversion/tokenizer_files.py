@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prorl_nemo.conversion.locate import CheckpointSource
+from prorl_nemo.conversion.locate import CheckpointSource, read_json
 from prorl_nemo.conversion.model_config import (
     HUGGING_FACE_METADATA,
     ModelConfig,
@@ -40,7 +40,7 @@ def copy_tokenizer(
 ) -> str | None:
     """Copies the files; returns where the tokenizer came from, None when there is none.
 
-    Raises ValueError when ``override`` holds no tokenizer.
+    Raises ValueError when ``override`` holds no tokenizer, or a file is damaged.
     """
     if override is not None and not _holds_tokenizer(override):
         raise ValueError(f"{override}: holds no tokenizer ({', '.join(VOCABULARY_FILES)})")
@@ -51,6 +51,8 @@ def copy_tokenizer(
         return None
     for name in TOKENIZER_FILES:
         if (directory / name).is_file():
+            if name.endswith(".json"):
+                read_json(directory / name)  # a damaged one is an error here, not at its users
             shutil.copyfile(directory / name, output / name)
     if directory not in (override, _find_saved(source)):
         _apply_chat_template(_tokenizer_settings(source), output)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import pickle
 import struct
 import zipfile
 from dataclasses import dataclass
@@ -35,7 +34,9 @@ def locate_data(stream: IO[bytes], chunk: Chunk, tensor: StoredTensor) -> RawDat
     window = _Window(stream, start=chunk.start, length=chunk.length, path=chunk.path)
     try:
         return _parse_archive(window, num_bytes=num_bytes)
-    except (zipfile.BadZipFile, struct.error, KeyError, IndexError, pickle.PickleError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # any byte pattern may be in a damaged file: fail closed
         raise ValueError(f"{chunk.path}: damaged: {tensor.name} is not readable in it") from error
 
 

@@ -41,8 +41,13 @@ class LogitComparison:
     path: str
 
 
-def compare_logits(index: TensorIndex, config: ModelConfig, converted: Path) -> LogitComparison:
-    """Raises ValueError when logits differ by more than 1e-4 of the largest logit (at least 1)."""
+def compare_logits(
+    index: TensorIndex, config: ModelConfig, converted: Path, *, where: Path
+) -> LogitComparison:
+    """Raises ValueError when logits differ by more than 1e-4 of the largest logit (at least 1).
+
+    ``where`` is the checkpoint that ``index`` describes, for the message.
+    """
     settings = load_config(config)
     input_ids = torch.arange(PROMPT_LENGTH) * PROMPT_STRIDE % settings.vocab_size
     with torch.no_grad():
@@ -57,7 +62,7 @@ def compare_logits(index: TensorIndex, config: ModelConfig, converted: Path) -> 
     largest = float(expected.abs().max())
     if not difference <= TOLERANCE * max(1.0, largest):
         raise ValueError(
-            f"{converted.name}: logits differ from the source by {difference:.3g} "
+            f"{where}: logits of the converted model differ from its own by {difference:.3g} "
             f"(largest logit {largest:.3g}): not converted"
         )
     is_greedy_equal = bool((expected.argmax(-1) == actual.argmax(-1)).all())

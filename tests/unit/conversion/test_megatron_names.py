@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from prorl_nemo.conversion.export_plan import check_plan
 from prorl_nemo.conversion.megatron_names import DecoderShape, plan_megatron
 from prorl_nemo.conversion.stored_tensor import StoredTensor, TensorIndex
 
+WHERE = Path("checkpoint")
 # 4 query heads in 2 groups, head size 1: a QKV block has rows q0 q1 k0 v0 q2 q3 k1 v1.
 SHAPE = DecoderShape(
     num_layers=1,
@@ -97,17 +99,24 @@ def test_a_tied_output_layer_is_compared_and_not_written() -> None:
 def test_the_check_names_what_is_missing_left_over_or_of_another_shape() -> None:
     norm = StoredTensor("decoder.final_layernorm.weight", (4,), torch.float32, ())
     plan = plan_megatron(TensorIndex({norm.name: norm}), SHAPE)
-    check_plan(plan, {"model.norm.weight": (4,)})
-    with pytest.raises(ValueError, match=r"lacks 1 tensors: lm_head\.weight"):
-        check_plan(plan, {"model.norm.weight": (4,), "lm_head.weight": (5, 4)})
-    with pytest.raises(ValueError, match=r"left over: decoder\.final_layernorm\.weight"):
-        check_plan(plan, {})
-    with pytest.raises(ValueError, match=r"shape \[4\] in the checkpoint and \[6\]"):
-        check_plan(plan, {"model.norm.weight": (6,)})
+    check_plan(plan, {"model.norm.weight": (4,)}, where=WHERE)
+    with pytest.raises(
+        ValueError,
+        match=r"^checkpoint: incomplete: the checkpoint lacks 1 tensors: lm_head\.weight",
+    ):
+        check_plan(plan, {"model.norm.weight": (4,), "lm_head.weight": (5, 4)}, where=WHERE)
+    with pytest.raises(
+        ValueError, match=r"^checkpoint: left over: decoder\.final_layernorm\.weight"
+    ):
+        check_plan(plan, {}, where=WHERE)
+    with pytest.raises(
+        ValueError, match=r"^checkpoint: .* shape \[4\] in the checkpoint and \[6\]"
+    ):
+        check_plan(plan, {"model.norm.weight": (6,)}, where=WHERE)
 
 
 def test_weights_in_eight_bits_are_refused() -> None:
     norm = StoredTensor("decoder.final_layernorm.weight", (4,), torch.float8_e4m3fn, ())
     plan = plan_megatron(TensorIndex({norm.name: norm}), SHAPE)
-    with pytest.raises(ValueError, match="quantized"):
-        check_plan(plan, {"model.norm.weight": (4,)})
+    with pytest.raises(ValueError, match=r"^checkpoint: .*quantized"):
+        check_plan(plan, {"model.norm.weight": (4,)}, where=WHERE)
