@@ -18,14 +18,13 @@ FULL_MARKS = 1.0 - 1e-9
 
 def make_data_set(name: str, *, seed: int, size: int, config: Mapping[str, Any]) -> Any:
     """Reasoning Gym's data set; ValueError for an unknown one or settings that it refuses."""
-    # Importing all generators takes a second; only users of this domain pay.
-    import reasoning_gym
-    from reasoning_gym.factory import DATASETS
+    # Importing all generators takes seconds; only users of this domain pay.
+    from reasoning_gym.factory import DATASETS, create_dataset
 
     if name not in DATASETS:
         raise ValueError(f"reasoning_gym has no data set {name!r}")
     try:
-        return reasoning_gym.create_dataset(name, seed=seed, size=size, **config)
+        return create_dataset(name, seed=seed, size=size, **config)
     except (TypeError, AssertionError, ValueError) as error:
         raise ValueError(f"{name} refuses its settings: {error}") from None
 
