@@ -128,6 +128,13 @@ def evaluate_model(
                 scorer=pool,
                 progress=SamplingProgress(say, f"{model.name} on {entry.name}"),
             )
+            scored = pool.take_metrics().tasks.get(entry.name)
+            if scored is not None and scored.failures:
+                reasons = ", ".join(f"{name} {n}" for name, n in sorted(scored.failures.items()))
+                say(
+                    f"evaluate {model.name} on {entry.name}: {scored.num_failures} of "
+                    f"{scored.num_scored} responses scored 0 because of {reasons}"
+                )
 
 
 class SamplingProgress:

@@ -28,11 +28,13 @@ class VllmSampler:
         # Deferred: an optional installation that takes seconds to import.
         try:
             import vllm
+            from vllm.platforms import current_platform
         except ImportError:
             raise ValueError(
                 "prorl.evaluation.backend: vllm is not installed (the extra `vllm`)"
             ) from None
         self._vllm = vllm
+        is_cpu = current_platform.is_cpu()
         self._tokenizer = AutoTokenizer.from_pretrained(model)
         longest = max(len(encode_prompt(self._tokenizer, p.prompt)) for p in problems)
         self._llm: Any = vllm.LLM(
@@ -40,6 +42,9 @@ class VllmSampler:
             dtype=precision,
             max_model_len=longest + max_new_tokens,
             enable_prefix_caching=True,
+            # A seeded request whose prompt comes in pieces stops the CPU build: its generators
+            # can't be set back ("CPU Generator does not use offset", vLLM 0.32.0).
+            **({"enable_chunked_prefill": False} if is_cpu else {}),
         )
 
     def sample(self, block: SampleBlock, meta: SampleMeta) -> list[list[SampledText]]:

@@ -135,7 +135,11 @@ def test_rows_are_named_by_file_and_number(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"b\.jsonl:2: not JSON"):
         list(read_rows(tmp_path / "b.jsonl"))
     with pytest.raises(ValueError, match="a source file ends in"):
-        next(read_rows(tmp_path / "c.csv"))
+        next(read_rows(tmp_path / "c.txt"))
+    (tmp_path / "d.csv").write_text('x,"y z"\n1,"two\nlines"\n')
+    assert list(read_rows(tmp_path / "d.csv")) == [
+        (f"{tmp_path / 'd.csv'}:1", {"x": "1", "y z": "two\nlines"})
+    ]
 
 
 def test_hash_is_sha256(tmp_path: Path) -> None:
