@@ -18,6 +18,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+PRELOADED = [
+    "megatron.core.dist_checkpointing.strategies.torch",
+    "megatron.core.models.gpt.gpt_layer_specs",
+    "megatron.core.pipeline_parallel",
+    "transformers.models.qwen2.modeling_qwen2",
+]
+
 
 class CudaOnCpu(TorchFunctionMode):
     """Rewrites ``device="cuda"`` and ``.cuda()`` to the CPU."""
@@ -71,6 +78,7 @@ def _enter_rank(rank: int, num_ranks: int, port: int, worker: Any, args: Any) ->
     """Body of one spawned process: process group and shim, then the worker."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
+    _start_results_queue()
     torch.distributed.init_process_group("gloo", rank=rank, world_size=num_ranks)
     with cuda_calls_on_cpu():
         worker(rank, *args)
@@ -78,10 +86,27 @@ def _enter_rank(rank: int, num_ranks: int, port: int, worker: Any, args: Any) ->
     torch.distributed.destroy_process_group()
 
 
+def _start_results_queue() -> None:
+    """The queue of Megatron's checkpoint writers in a fork, where torch is imported already.
+
+    Left alone it starts a fresh process, which imports torch for some seconds in every rank.
+    """
+    from megatron.core.dist_checkpointing.strategies import filesystem_async
+
+    filesystem_async._results_queue = torch.multiprocessing.get_context("fork").Manager().Queue()
+
+
 def run_megatron(worker: Callable[..., None], *args: Any, num_ranks: int) -> None:
-    """Spawns gloo ranks and calls ``worker(rank, *args)`` in each; ``worker`` is importable."""
-    spawned = (num_ranks, find_free_port(), worker, args)
-    torch.multiprocessing.spawn(_enter_rank, spawned, nprocs=num_ranks)
+    """Starts gloo ranks and calls ``worker(rank, *args)`` in each; ``worker`` is importable.
+
+    They are forks of a server that has imported Megatron once: its import takes longer than
+    all that a test of a small model does.
+    """
+    arguments = (num_ranks, find_free_port(), worker, args)
+    torch.multiprocessing.set_forkserver_preload(PRELOADED)
+    torch.multiprocessing.start_processes(
+        _enter_rank, arguments, nprocs=num_ranks, start_method="forkserver"
+    )
 
 
 @contextlib.contextmanager

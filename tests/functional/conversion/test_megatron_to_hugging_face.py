@@ -19,7 +19,7 @@ from tests.functional.conversion.megatron_checkpoints import (
     make_checkpoints,
 )
 
-pytestmark = [pytest.mark.megatron, pytest.mark.slow]
+pytestmark = pytest.mark.megatron
 
 
 @pytest.fixture(scope="module")

@@ -6,105 +6,55 @@ under the layout, computes logits and saves its own checkpoint.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 pytest.importorskip("megatron.core")
-from tokenizers import Tokenizer, models, pre_tokenizers
-from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
-
-from prorl_nemo.conversion.convert import ConversionOptions, convert_checkpoint
-from prorl_nemo.conversion.megatron_export import ITERATION, export_to_megatron
-from tests.functional.conversion.megatron_checkpoints import load_model, save_model
-from tests.support.megatron_cpu import (
-    MegatronShape,
-    compute_logits,
-    make_gpt_model,
-    parallel_layout,
-    run_megatron,
+from prorl_nemo.conversion.convert import convert_checkpoint
+from prorl_nemo.prompting import encode_prompt
+from tests.functional.conversion.round_trip import (
+    PROBLEMS,
+    assert_same_bits,
+    compute_transformers_logits,
+    generate,
+    load_weights,
+    send_through_megatron,
 )
-from tests.unit.conversion.tiny_model import assert_same_weights, make_tiny_model
+from tests.unit.conversion.tiny_model import make_tiny_model
 
-pytestmark = [pytest.mark.megatron, pytest.mark.slow]
-VERSE = "two-and-two-are-four/four-and-four-are-eight/eight-and-eight-are-sixteen/."
-PROMPT = "two-and-two"
+pytestmark = pytest.mark.megatron
 
 
-def reshard(rank: int, shape: MegatronShape, tp: int, pp: int, root: str, ids: Tensor) -> None:
-    """Worker: loads the export under the layout, saves what it holds and its logits."""
-    with parallel_layout(tp=tp, pp=pp):
-        model = make_gpt_model(shape).eval()
-        load_model(model, Path(root) / "export" / ITERATION)
-        save_model(model, Path(root) / "megatron" / ITERATION)
-        logits = compute_logits(model, ids)
-        if logits is not None and rank == torch.distributed.get_world_size() - 1:
-            torch.save(logits, Path(root) / "logits.pt")
-
-
-def save_tokenizer(directory: Path) -> Any:
-    letters = {letter: number for number, letter in enumerate(sorted(set(VERSE)))}
-    tokenizer = Tokenizer(models.WordLevel(letters, unk_token="."))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=".")
-    fast.save_pretrained(directory)
-    return fast
-
-
-def train_on_the_verse(model: Any, ids: Tensor, num_steps: int) -> float:
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(num_steps):
-        loss = model(ids, labels=ids).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return float(loss.detach())
-
-
-def write_greedily(directory: Path) -> str:
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    model = AutoModelForCausalLM.from_pretrained(directory)
-    inputs = tokenizer(PROMPT, return_tensors="pt", return_token_type_ids=False)
-    ids = model.generate(**inputs, max_new_tokens=30, do_sample=False)[0]
-    return "".join(tokenizer.convert_ids_to_tokens(ids))
-
-
-def test_a_trained_model_writes_the_same_text(tmp_path: Path) -> None:
-    family, model_directory = "qwen2", tmp_path / "model"
-    model = make_tiny_model(family, model_directory, tie_word_embeddings=True)
-    tokenizer = save_tokenizer(model_directory)
-    ids = tokenizer(VERSE, return_tensors="pt")["input_ids"]
-    assert train_on_the_verse(model, ids, 150) < 0.2
-    model.save_pretrained(model_directory)
-    export_to_megatron(model_directory, tmp_path / "export")
-    shape = MegatronShape(
-        num_layers=2,
-        hidden_size=32,
-        ffn_hidden_size=48,
-        head_dim=8,
-        vocab_size=120,
-        padded_vocab_size=128,
-        add_qkv_bias=True,
-        tied=True,
-    )
-    run_megatron(reshard, shape, 2, 2, str(tmp_path), ids, num_ranks=4)
-    options = ConversionOptions(model_config=model_directory, should_verify=True)
-    convert_checkpoint(tmp_path / "megatron", tmp_path / "out", options=options)
-    assert_same_weights(tmp_path / "out", model)
-    with torch.no_grad():
-        expected = model(ids).logits
-    difference = (torch.load(tmp_path / "logits.pt")[..., :120] - expected).abs().max()
-    print(f"trained qwen2, TP2 x PP2: logits differ by {difference:.2e}")
+def test_what_training_left_is_the_same_behind_megatron(
+    whole_campaign: Path, tmp_path: Path
+) -> None:
+    """Weights that `prorl train` made, converted from its run directory, through TP2 x PP2."""
+    model = tmp_path / "trained"
+    convert_checkpoint(whole_campaign, model)
+    assert_same_bits(whole_campaign / "checkpoints" / "step_000009" / "policy", model)
+    before = load_weights(whole_campaign / "base")
+    moved = [name for name, tensor in load_weights(model).items() if not tensor.equal(before[name])]
+    assert len(moved) == len(before)  # every tensor is a trained one
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    prompts = [encode_prompt(tokenizer, text) for text in PROBLEMS]
+    ids = torch.tensor([prompts[0]])
+    trip = send_through_megatron(model, tmp_path, tp=2, pp=2, input_ids=ids)
+    assert len(list(trip.checkpoint.glob("*.distcp"))) >= 4
+    assert_same_bits(model, trip.converted)
+    expected = compute_transformers_logits(trip.converted, ids)
+    difference = float((trip.megatron_logits - expected).abs().max())
+    print(f"trained by prorl, TP2 x PP2: logits differ by {difference:.2e}")
     assert difference < 1e-5 * max(1.0, float(expected.abs().max()))
-    text = write_greedily(tmp_path / "out")
-    print(text)
-    assert text == write_greedily(model_directory)
-    assert text.startswith("two-and-two-are-four")
+    assert generate(trip.converted, prompts, 24) == generate(model, prompts, 24)
+    same_tokenizer = AutoTokenizer.from_pretrained(trip.converted)
+    assert [encode_prompt(same_tokenizer, text) for text in PROBLEMS] == prompts
 
 
+@pytest.mark.slow
 def test_a_model_of_135_million_parameters_in_bfloat16(tmp_path: Path) -> None:
     """SmolLM2-135M's shape; 3 query groups allow TP3."""
     sizes = {
@@ -121,32 +71,18 @@ def test_a_model_of_135_million_parameters_in_bfloat16(tmp_path: Path) -> None:
     }
     model = make_tiny_model("llama", tmp_path / "model", dtype=torch.bfloat16, **sizes)
     assert 134e6 < sum(p.numel() for p in model.parameters()) < 136e6
-    export_to_megatron(tmp_path / "model", tmp_path / "export")
-    shape = MegatronShape(
-        num_layers=30,
-        hidden_size=576,
-        ffn_hidden_size=1536,
-        num_attention_heads=9,
-        num_query_groups=3,
-        head_dim=64,
-        vocab_size=49152,
-        padded_vocab_size=49152,
-        tied=True,
-        rotary_base=100000.0,
-        norm_eps=1e-5,
-        dtype=torch.bfloat16,
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"
+    prompt = (torch.arange(12) * 1009 % 49152).tolist()
+    trip = send_through_megatron(
+        tmp_path / "model", tmp_path, tp=3, pp=2, input_ids=torch.tensor([prompt])
     )
-    ids = torch.arange(12)[None] * 1009 % 49152
-    run_megatron(reshard, shape, 3, 2, str(tmp_path), ids, num_ranks=6)
-    options = ConversionOptions(model_config=tmp_path / "model", should_verify=True)
-    result = convert_checkpoint(tmp_path / "megatron", tmp_path / "out", options=options)
-    assert_same_weights(tmp_path / "out", model)
-    assert result.comparison is not None
-    print(f"135M bf16, TP3 x PP2: logits in float32 differ by {result.comparison}")
-    generated = [
-        AutoModelForCausalLM.from_pretrained(tmp_path / name, dtype=torch.float32).generate(
-            ids, max_new_tokens=8, do_sample=False
-        )
-        for name in ("model", "out")
-    ]
-    assert torch.equal(*generated)
+    assert assert_same_bits(trip.model, trip.converted) == 272
+    exact = compute_transformers_logits(trip.converted, trip.input_ids, "float32")
+    rounded = compute_transformers_logits(trip.converted, trip.input_ids, "bfloat16")
+    noise = float((rounded - exact).abs().mean())
+    difference = float((trip.megatron_logits - exact).abs().mean())
+    print(
+        f"135M bf16, mean distance from float32 logits: {difference:.3f}, transformers {noise:.3f}"
+    )
+    assert difference < 1.5 * noise
+    assert generate(trip.converted, [prompt], 8) == generate(trip.model, [prompt], 8)
