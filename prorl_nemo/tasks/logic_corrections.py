@@ -58,7 +58,7 @@ def score_propositional_logic(answer: str, entry: dict[str, Any], stock: StockSc
     the premises contradict each other.
     """
     variables = re.escape("".join(entry["metadata"]["variables"]))
-    is_formula = re.fullmatch(rf"[{variables}¬∧∨→↔()\s]+", answer) is not None
+    is_formula = re.fullmatch(rf"[{variables}¬∧∨→↔()\s]+", answer) and answer.strip("() \n")
     return stock(answer, entry) if is_formula else 0.0
 
 

@@ -13,8 +13,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-MAX_CHARACTERS = 20_000
-
 EVALUATES_PYTHON = frozenset({"binary_matrix", "n_queens", "spiral_matrix", "string_insertion"})
 TRIGONOMETRIC_FUNCTIONS = {"sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan"}
 HYPERBOLIC_FUNCTIONS = {"sinh", "cosh", "tanh", "asinh", "acosh", "atanh"}
@@ -40,8 +38,6 @@ TOKEN = re.compile(rf"\s+|{NUMBER}|([A-Za-z]+)(?![\w.])|[-+*/(),]", re.ASCII)
 
 def may_be_evaluated(dataset: str, answer: str, entry: Mapping[str, Any]) -> bool:
     """True if the scorer of ``dataset``, of `UNSAFE_SCORERS`, can do no harm with ``answer``."""
-    if len(answer) > MAX_CHARACTERS:
-        return False
     if dataset in EVALUATES_PYTHON:
         return _is_literal(answer)
     metadata = entry["metadata"]

@@ -14,6 +14,8 @@ RewardMode = Literal["continuous", "strict"]
 
 # Above 0.99, which some data sets give to an answer with one mistake.
 FULL_MARKS = 1.0 - 1e-9
+# Five times the longest answer that the data sets give as their own, at their default sizes.
+MAX_ANSWER_CHARACTERS = 20_000
 
 
 def make_data_set(name: str, *, seed: int, size: int, config: Mapping[str, Any]) -> Any:
@@ -59,6 +61,8 @@ class LogicScorer:
         answer = self._extract_answer(response)
         if answer is None:
             return Score(0.0)
+        if len(answer) > MAX_ANSWER_CHARACTERS:
+            return Score(0.0, failure="response_too_long")
         corrected = self._corrected
         try:
             reward = float(

@@ -37,6 +37,8 @@ JUNK = (
     "None",
     "-",
 )
+# Wrong for every problem.
+WRONG = ("", "x", "\x00", "é" * 50, "x" * 20_000, "(" * 20_000, "x" * 1_000_000, "1 " * 500_000)
 # What the stock scorers pay for an answer that is certainly wrong: ten data sets give 0.01,
 # others a share for format or partial overlap.
 JUNK_FLOOR = 0.05
@@ -73,7 +75,7 @@ def check(dataset: str, *, size: int) -> None:
             if text.strip() == problem.answer.strip():
                 continue
             assert 0.0 <= task.score(problem, text).reward <= 1.0
-        rewards = [task.score(problem, text).reward for text in ("", "x", "\x00", "é" * 50)]
+        rewards = [task.score(problem, text).reward for text in WRONG]
         assert max(rewards) <= JUNK_FLOORS.get(dataset, JUNK_FLOOR)
 
 

@@ -103,7 +103,6 @@ def test_right_answers_and_their_layouts_keep_their_scores(dataset: str) -> None
         ("countdown", "1.real", False),
         ("countdown", "(1).real", False),
         ("countdown", "٣ + 4", False),
-        ("countdown", "1+" * 20_000 + "1", False),
         ("simple_integration", "-3*X**2/2 + sin(X) + C", True),
         ("simple_integration", "Integral(exp(X), X)", True),
         ("simple_integration", "X.diff()", False),
