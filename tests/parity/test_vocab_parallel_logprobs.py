@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from tests.parity.vocab_parallel_ranks import BOUNDS, evaluate, run_rank
+from tests.support.ranks import start_ranks
 
 
 def test_two_gloo_ranks_give_the_values_and_gradients_of_one(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(run_rank, args=(str(tmp_path),), nprocs=2)
+    start_ranks(run_rank, str(tmp_path), num_ranks=2)
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     whole = evaluate(slice(0, BOUNDS[-1]))
 

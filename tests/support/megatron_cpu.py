@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +17,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-PRELOADED = [
-    "megatron.core.dist_checkpointing.strategies.torch",
-    "megatron.core.models.gpt.gpt_layer_specs",
-    "megatron.core.pipeline_parallel",
-    "transformers.models.qwen2.modeling_qwen2",
-]
+from tests.support.ranks import find_free_port, start_ranks
 
 
 class CudaOnCpu(TorchFunctionMode):
@@ -68,12 +62,6 @@ def cuda_calls_on_cpu() -> Iterator[None]:
             setattr(cuda, name, original)
 
 
-def find_free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def _enter_rank(rank: int, num_ranks: int, port: int, worker: Any, args: Any) -> None:
     """Body of one spawned process: process group and shim, then the worker."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
@@ -97,16 +85,8 @@ def _start_results_queue() -> None:
 
 
 def run_megatron(worker: Callable[..., None], *args: Any, num_ranks: int) -> None:
-    """Starts gloo ranks and calls ``worker(rank, *args)`` in each; ``worker`` is importable.
-
-    They are forks of a server that has imported Megatron once: its import takes longer than
-    all that a test of a small model does.
-    """
-    arguments = (num_ranks, find_free_port(), worker, args)
-    torch.multiprocessing.set_forkserver_preload(PRELOADED)
-    torch.multiprocessing.start_processes(
-        _enter_rank, arguments, nprocs=num_ranks, start_method="forkserver"
-    )
+    """Starts gloo ranks and calls ``worker(rank, *args)`` in each; ``worker`` is importable."""
+    start_ranks(_enter_rank, num_ranks, find_free_port(), worker, args, num_ranks=num_ranks)
 
 
 @contextlib.contextmanager

@@ -26,10 +26,9 @@ from torch.distributed.tensor.parallel import (
 from transformers import AutoModelForCausalLM
 
 from prorl_nemo.conversion.convert import ConversionOptions, convert_checkpoint
-from tests.support.megatron_cpu import find_free_port
+from tests.support.ranks import find_free_port, start_ranks
 from tests.unit.conversion.tiny_model import assert_same_weights, make_tiny_model
 
-pytestmark = pytest.mark.slow
 NUM_RANKS = 4
 FORMATS = {
     "v1 dcp": "policy/weights",
@@ -85,7 +84,7 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         request.param, root / "model", tie_word_embeddings=is_tied, vocab_size=119
     )
     arguments = (find_free_port(), str(root / "model"), str(root))
-    torch.multiprocessing.spawn(save_sharded, arguments, nprocs=NUM_RANKS)
+    start_ranks(save_sharded, *arguments, num_ranks=NUM_RANKS)
     for name in FORMATS:
         (root / name / "step_3" / "training_info.json").write_text('{"total_steps": 3}')
     return root, model
