@@ -1,34 +1,46 @@
 """Groups generated per informative group used: our sampler against the rules of its peers.
 
-    python benchmarks/dynamic_sampling.py
+    python -m benchmarks.dynamic_sampling
 
-Every rule sees the same simulated prompts: a prompt's success probability drifts upwards over
-the steps, and a group is informative when its rewards are not all equal. ``ideal`` is what
+Every rule sees the same prompts. A group is informative when its rewards are not all equal.
+Simulated: a prompt's success probability drifts upwards over the steps. Recorded: rewards of the
+miniature campaign (recorded_rewards.py), drawn with repetition from its steps. ``ideal`` is what
 an oracle generates that knows beforehand which prompts will be informative and how many are
 needed: groups used divided by the share that is informative.
 
 - *whole batches* is NeMo-RL v0.7.0's published rule (use_dynamic_sampling): generate
   num_prompts_per_step prompts at a time until enough informative ones are there; the surplus
-  is dropped at the end of the step.
+  is dropped at the end of the step. Where nemo_rl can be imported its own function is run as
+  well, must generate as many groups as the rule says, and is run again with the leave-one-out
+  baseline that its prorlv2.v2.yaml sets.
 - *generation batches* is the rule of verl's DAPO recipe: the same with a generation batch that
   may be larger than the training batch (3 times, as its scripts have it).
+
+Exits non-zero when ours generates more than GOAL times the ideal, loses or splits an informative
+group, or NeMo-RL's function generates another number of groups than its rule for another reason
+than rounding (*constant samples* are of groups whose equal rewards have a standard deviation that
+isn't exactly 0; without and with leave-one-out).
 """
 
 from __future__ import annotations
 
 import argparse
-import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
+from benchmarks import nemo_sampling_peer
+from benchmarks.recorded_rewards import RecordedRewards
 from prorl_nemo.config import DynamicSamplingConfig
 from prorl_nemo.data.prompt_stream import PromptStream, WeightedTask
 from prorl_nemo.dynamic_sampling import SamplerState, sample_informative_groups
 from prorl_nemo.tasks.base import Problem, Score
 from prorl_nemo.types import PromptGroup, RolloutBatch
 
+GOAL = 1.05
 CONFIG = DynamicSamplingConfig(
     enabled=True,
     tolerance=1e-6,
@@ -38,14 +50,31 @@ CONFIG = DynamicSamplingConfig(
 )
 
 
+MakeRewards = Callable[[torch.Tensor, int], torch.Tensor]  # group ids and step to [groups, n]
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """Totals over the steps of one rule."""
+    """Totals over the steps of one rule, in groups; ``lost`` were informative and never used."""
 
     generated: int
     used: int
     ideal: float
-    staleness_max: int
+    staleness_max: int = 0
+    lost: int = 0
+
+    @property
+    def ratio(self) -> float:
+        return self.generated / self.ideal
+
+
+@dataclass(frozen=True)
+class Setting:
+    label: str
+    n: int
+    groups: int
+    steps: int
+    make_rewards: MakeRewards
 
 
 class PromptPool:
@@ -80,48 +109,48 @@ def rewards_of(
     return torch.stack(rows)
 
 
-def run_ours(
-    make_rewards: Callable[[torch.Tensor, int], torch.Tensor], *, n: int, groups: int, steps: int
-) -> Outcome:
+def run_ours(setting: Setting) -> Outcome:
     prompts = PromptStream([WeightedTask(PromptPool(), 1.0)], seed=0)
-    state, generated, used, stale, informative, seen = SamplerState(), 0, 0, 0, 0, 0
-    for step in range(1, steps + 1):
+    state, generated, used, stale, informative = SamplerState(), 0, 0, 0, 0
+    for step in range(1, setting.steps + 1):
 
         def rollout(asked: list[PromptGroup], step: int = step) -> RolloutBatch:
             ids = torch.tensor([group.group_id for group in asked])
-            rewards = make_rewards(ids, step)
-            return as_batch(ids, rewards, n=n, step=step - 1)
+            rewards = setting.make_rewards(ids, step)
+            return as_batch(ids, rewards, n=setting.n, step=step - 1)
 
         sampled = sample_informative_groups(
-            rollout, prompts, state, step=step, num_groups=groups, config=CONFIG
+            rollout, prompts, state, step=step, num_groups=setting.groups, config=CONFIG
         )
         state = sampled.state
         assert sampled.rollouts is not None
+        _, sizes = torch.unique(sampled.rollouts.group_ids, return_counts=True)
+        assert (sizes == setting.n).all(), "a group was split"
         generated += sampled.num_generated
-        seen += sampled.num_generated
         informative += sampled.num_informative
         used += sampled.rollouts.num_groups
         stale = max(stale, int((step - 1 - sampled.rollouts.policy_step).max()))
-    return Outcome(generated, used, used / (informative / seen), stale)
+    waiting = state.carried.num_groups if state.carried is not None else 0
+    return Outcome(
+        generated,
+        used,
+        ideal=used * generated / informative,
+        staleness_max=stale,
+        lost=informative - used - waiting,
+    )
 
 
-def run_batches(
-    make_rewards: Callable[[torch.Tensor, int], torch.Tensor],
-    *,
-    groups: int,
-    steps: int,
-    batch: int,
-) -> Outcome:
+def run_batches(setting: Setting, *, batch: int) -> Outcome:
     generated, used, informative = 0, 0, 0
-    for step in range(1, steps + 1):
+    for step in range(1, setting.steps + 1):
         kept = 0
-        while kept < groups:
+        while kept < setting.groups:
             ids = torch.arange(generated, generated + batch)
-            rewards = make_rewards(ids, step)
+            rewards = setting.make_rewards(ids, step)
             found = int((rewards.amax(1) - rewards.amin(1) > CONFIG.tolerance).sum())
             kept, informative, generated = kept + found, informative + found, generated + batch
-        used += groups
-    return Outcome(generated, used, used / (informative / generated), 0)
+        used += setting.groups
+    return Outcome(generated, used, ideal=used * generated / informative, lost=informative - used)
 
 
 def as_batch(group_ids: torch.Tensor, rewards: torch.Tensor, *, n: int, step: int) -> RolloutBatch:
@@ -141,48 +170,92 @@ def as_batch(group_ids: torch.Tensor, rewards: torch.Tensor, *, n: int, step: in
     )
 
 
-def settings() -> Iterator[tuple[str, int, float, bool]]:
+def settings(groups: int, steps: int) -> Iterator[Setting]:
     for n in (8, 16, 32):
-        yield f"n={n}, easy and hard prompts", n, 1.0, False
-        yield f"n={n}, mostly hard prompts", n, 6.0, False
-        yield f"n={n}, continuous reward", n, 3.0, True
+        for label, difficulty, is_continuous in (
+            ("easy and hard prompts", 1.0, False),
+            ("mostly hard prompts", 6.0, False),
+            ("continuous reward", 3.0, True),
+        ):
+            make = partial(_simulated, n=n, difficulty=difficulty, is_continuous=is_continuous)
+            yield Setting(f"n={n}, {label}", n, groups, steps, make)
+    recorded = RecordedRewards()
+    for n in (8, 16, 32):
+        for size in (32, groups):
+            make = partial(_recorded, recorded, n=n)
+            yield Setting(
+                f"n={n}, recorded, {size} groups a step", n, size, recorded.num_steps, make
+            )
 
 
-def main() -> None:
+def _simulated(
+    ids: torch.Tensor, step: int, *, n: int, difficulty: float, is_continuous: bool
+) -> torch.Tensor:
+    return rewards_of(ids, n=n, step=step, difficulty=difficulty, is_continuous=is_continuous)
+
+
+def _recorded(recorded: RecordedRewards, ids: torch.Tensor, step: int, *, n: int) -> torch.Tensor:
+    return recorded.rewards_of(ids, n=n, step=step)
+
+
+def compare_with_nemo(setting: Setting, rule: Outcome) -> tuple[str, bool]:
+    """Cells of the table, and whether NeMo-RL's function generated what the rule says."""
+    run = partial(
+        nemo_sampling_peer.run_nemo,
+        setting.make_rewards,
+        n=setting.n,
+        groups=setting.groups,
+        steps=setting.steps,
+        tolerance=CONFIG.tolerance,
+    )
+    plain, leave_one_out = run(leave_one_out=False), run(leave_one_out=True)
+    ideal = rule.used * leave_one_out.generated / leave_one_out.informative
+    # A standard deviation of equal rewards that rounds to more than 0 keeps a constant group.
+    agree = plain.broken == 0 and (plain.generated == rule.generated or plain.constant_samples > 0)
+    cells = (
+        f"{plain.generated / rule.ideal:.3f} | {leave_one_out.generated / ideal:.3f} "
+        f"| {leave_one_out.broken / leave_one_out.informative:.1%} "
+        f"| {plain.constant_samples / plain.samples:.1%}, "
+        f"{leave_one_out.constant_samples / leave_one_out.samples:.1%} "
+    )
+    return cells, agree
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--groups", type=int, default=256)
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
-    groups, steps = arguments.groups, arguments.steps
-    print("| setting | informative | ours | whole batches | generation batches | staleness |")
-    print("|---|---|---|---|---|---|")
-    worst = 0.0
-    for label, n, difficulty, is_continuous in settings():
-
-        def make_rewards(
-            ids: torch.Tensor,
-            step: int,
-            n: int = n,
-            difficulty: float = difficulty,
-            is_continuous: bool = is_continuous,
-        ) -> torch.Tensor:
-            return rewards_of(
-                ids, n=n, step=step, difficulty=difficulty, is_continuous=is_continuous
-            )
-
-        ours = run_ours(make_rewards, n=n, groups=groups, steps=steps)
-        whole = run_batches(make_rewards, groups=groups, steps=steps, batch=groups)
-        large = run_batches(make_rewards, groups=groups, steps=steps, batch=3 * groups)
-        ratios = [outcome.generated / outcome.ideal for outcome in (ours, whole, large)]
-        worst = max(worst, ratios[0])
-        share = ours.used / ours.ideal
-        cells = " | ".join(f"{ratio:.3f}" for ratio in ratios)
-        print(f"| {label} | {share:.2f} | {cells} | {ours.staleness_max} |")
-    goal = 1.05
-    print(f"\nworst ratio of ours to the ideal: {worst:.3f} (goal: at most {goal})")
-    if not math.isfinite(worst) or worst > goal:
-        raise SystemExit(1)
+    has_nemo = nemo_sampling_peer.importable()
+    print(f"NeMo-RL's own function: {'run' if has_nemo else 'not importable, its rule only'}")
+    peer = "NeMo-RL's function | with leave-one-out | groups broken | constant samples | "
+    columns = (
+        "setting | informative | ours | lost | staleness | whole batches | lost | "
+        f"{peer if has_nemo else ''}generation batches"
+    )
+    print(f"| {columns} |\n{'|---' * (columns.count('|') + 1)}|")
+    worst, lost, disagreements = 0.0, 0, []
+    for setting in settings(arguments.groups, arguments.steps):
+        ours = run_ours(setting)
+        whole = run_batches(setting, batch=setting.groups)
+        large = run_batches(setting, batch=3 * setting.groups)
+        worst, lost = max(worst, ours.ratio), lost + ours.lost
+        peer_cells = ""
+        if has_nemo:
+            cells, agree = compare_with_nemo(setting, whole)
+            peer_cells = f"| {cells}"
+            disagreements += [] if agree else [setting.label]
+        print(
+            f"| {setting.label} | {ours.used / ours.ideal:.2f} | {ours.ratio:.3f} | {ours.lost} "
+            f"| {ours.staleness_max} | {whole.ratio:.3f} | {whole.lost / whole.generated:.0%} "
+            f"{peer_cells}| {large.ratio:.3f} |",
+            flush=True,
+        )
+    print(f"\nours at its worst: {worst:.3f} of the ideal (goal: at most {GOAL}), {lost} lost")
+    if disagreements:
+        print(f"NeMo-RL's function and its rule disagree: {', '.join(disagreements)}")
+    return int(not worst <= GOAL or lost > 0 or bool(disagreements))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
