@@ -29,6 +29,7 @@ from prorl_nemo.engines.local.model import (
 from prorl_nemo.engines.local.optimizer import WarmedAdamW
 from prorl_nemo.engines.local.reference import ReferenceWeights
 from prorl_nemo.engines.local.rollouts import make_rollout_batch, summarize_validation
+from prorl_nemo.engines.local.sampled_values import SampledEntropies
 from prorl_nemo.engines.local.scoring import BackgroundScoring, Scorer
 from prorl_nemo.engines.local.update import (
     NOTHING_YET,
@@ -66,6 +67,7 @@ class LocalEngine:
         self._objective = Objective(config.loss_fn)
         self._device = self._policy.device
         self._precision = PRECISIONS[config.policy.precision]
+        self._sampled = SampledEntropies()
 
     def rollout(self, prompts: Sequence[PromptGroup], *, step: int) -> RolloutBatch:
         generation = self._config.policy.generation
@@ -77,6 +79,8 @@ class LocalEngine:
             top_p=1.0,
             generator=self._generator("rollout", prompts[0].group_id),
         )
+        if self._precision == torch.float32:
+            self._sampled.remember(prompts, responses)
         return make_rollout_batch(
             prompts,
             token_ids=token_ids,
@@ -86,9 +90,13 @@ class LocalEngine:
         )
 
     def compute_logprobs(self, batch: TrainBatch) -> TrainBatch:
-        prev_logprobs, entropy = self._forward_all(batch.rollouts)
+        rollouts = batch.rollouts
+        known, entropy = self._sampled.lay_out(rollouts)
+        prev_logprobs = torch.where(known[:, None], rollouts.generation_logprobs, 0.0)
+        self._fill(prev_logprobs, entropy, rollouts, rows=torch.nonzero(~known).flatten())
         with self._reference.in_place_of(self._policy):
-            reference_policy_logprobs, _ = self._forward_all(batch.rollouts)
+            reference_policy_logprobs = torch.zeros_like(prev_logprobs)
+            self._fill(reference_policy_logprobs, None, rollouts, rows=torch.arange(len(rollouts)))
         return replace(
             batch,
             prev_logprobs=prev_logprobs,
@@ -97,6 +105,7 @@ class LocalEngine:
         )
 
     def train(self, batch: TrainBatch) -> TrainMetrics:
+        self._sampled.forget()
         size = self._config.policy.train_global_batch_size
         rows = torch.arange(len(batch.rollouts))
         return mean_metrics([self._update(batch, part) for part in torch.split(rows, size)])
@@ -128,6 +137,7 @@ class LocalEngine:
             self._optimizer.save(directory)
 
     def load(self, directory: Path, *, reference: Path | None) -> None:
+        self._sampled.forget()
         load_weights(self._policy, directory)
         self._optimizer.load(directory)
         if reference is not None:
@@ -176,16 +186,18 @@ class LocalEngine:
         return token_ids, responses, scoring.scores()
 
     @torch.no_grad()
-    def _forward_all(self, rollouts: RolloutBatch) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropy of every row on the CPU, [B, S], 0 off the response."""
-        logprobs = torch.zeros(rollouts.input_ids.shape)
-        entropy = torch.zeros(rollouts.input_ids.shape)
+    def _fill(
+        self, logprobs: Tensor, entropy: Tensor | None, rollouts: RolloutBatch, *, rows: Tensor
+    ) -> None:
+        """Log-probabilities and entropies of the responses in ``rows`` into [B, S] on the CPU."""
+        if not len(rows):
+            return
         budget = self._config.policy.dynamic_batching.logprob_mb_tokens
-        for part in make_micro_batches(rollouts, torch.arange(len(rollouts)), max_tokens=budget):
+        for part in make_micro_batches(rollouts, rows, max_tokens=budget):
             values = self._forward(rollouts, part)
             part.put(logprobs, values[0].cpu())
-            part.put(entropy, values[1].cpu())
-        return logprobs, entropy
+            if entropy is not None:
+                part.put(entropy, values[1].cpu())
 
     def _update(self, batch: TrainBatch, rows: Tensor) -> TrainMetrics:
         """One optimizer update on ``rows``, in micro-batches."""

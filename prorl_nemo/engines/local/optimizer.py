@@ -25,13 +25,15 @@ class WarmedAdamW:
 
     def clear(self) -> None:
         """Forget the moments and start the warm-up again."""
-        config = self._config
+        config, device = self._config, next(self._model.parameters()).device
         self._adamw = torch.optim.AdamW(
             self._model.parameters(),
             lr=config.lr,
             betas=config.betas,
             eps=config.eps,
             weight_decay=config.weight_decay,
+            # One pass over memory instead of ten. On CUDA torch chooses.
+            fused=True if device.type == "cpu" else None,
         )
         self.num_updates = 0
 

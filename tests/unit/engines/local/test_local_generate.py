@@ -16,6 +16,7 @@ from prorl_nemo.engines.local.generate import (
     SamplingSettings,
     _chunks,
     _keep_nucleus,
+    draw_tokens,
     sample_responses,
 )
 from prorl_nemo.seeding import seeded_generator
@@ -212,3 +213,12 @@ def p_value(model: PreTrainedModel, prompt: Sequence[int], counts: Counter[int])
     else:
         expected = [value * sum(observed) / sum(expected) for value in expected]
     return float(stats.chisquare(observed, expected).pvalue)
+
+
+def test_drawn_tokens_follow_the_probabilities() -> None:
+    probabilities = torch.tensor([[0.0, 3.0, 0.0, 1.0, 4.0, 0.0]]).expand(20_000, -1)
+    drawn = draw_tokens(probabilities, seeded_generator("draw", 0))
+    counts = torch.bincount(drawn, minlength=6)
+    assert counts[[0, 2, 5]].sum() == 0
+    expected = torch.tensor([3.0, 1.0, 4.0]) / 8 * 20_000
+    assert stats.chisquare(counts[[1, 3, 4]].numpy(), expected.numpy()).pvalue > 1e-3
