@@ -16,6 +16,7 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import sysconfig
 import time
 import warnings
@@ -104,6 +105,7 @@ def evaluate(config: Config, folder: Path, arguments: argparse.Namespace) -> dic
     problems = {task.name: problems_of(task) for task in tasks}
     model = EvaluatedModel(arguments.backend, str(folder / "model"), 0, None)
     fixed = {name: list(fixed_responses(name, problems[name], arguments.sources)) for name in NAMES}
+    shutil.rmtree(folder / "evaluation" / model.name, ignore_errors=True)
     start = time.perf_counter()
     with (
         make_reward_pool(config, tasks) as pool,
@@ -112,7 +114,6 @@ def evaluate(config: Config, folder: Path, arguments: argparse.Namespace) -> dic
         print(f"{arguments.backend}: ready after {time.perf_counter() - start:.1f} s")
         for entry in entries:
             path = folder / "evaluation" / model.name / f"{entry.name}.jsonl"
-            path.unlink(missing_ok=True)
             chosen = problems[entry.name]
             start = time.perf_counter()
             sample_benchmark(
