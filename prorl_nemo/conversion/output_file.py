@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 FLUSH_BYTES = 256 << 20
+WINDOW_BYTES = 8 << 20
 
 
 class HashedFile:
@@ -29,18 +30,20 @@ class HashedFile:
 
     def write(self, pieces: Sequence[memoryview | bytes]) -> None:
         """Appends ``pieces``; their memory may be reused when it returns."""
-        hashing = self._workers.submit(self._update_hash, pieces)
         for piece in pieces:
             view = memoryview(piece)
-            while view:
-                view = view[os.write(self.descriptor, view) :]
-            self._num_dirty += len(piece)
+            for start in range(0, len(view), WINDOW_BYTES):
+                self._write_window(view[start : start + WINDOW_BYTES])
+            self._num_dirty += len(view)
         self._start_flush()
-        hashing.result()
 
-    def _update_hash(self, pieces: Sequence[memoryview | bytes]) -> None:
-        for piece in pieces:
-            self._hash.update(piece)
+    def _write_window(self, window: memoryview) -> None:
+        """Hashes and writes the same bytes side by side, while they are in the cache."""
+        hashing = self._workers.submit(self._hash.update, window)
+        left = window
+        while left:
+            left = left[os.write(self.descriptor, left) :]
+        hashing.result()
 
     def _start_flush(self) -> None:
         """Lets the disk work while the next block is read."""
