@@ -6,7 +6,8 @@
 TRL has to be importable (an environment of its own, with this project's packages). Both sides get
 the same model, prompts, rewards, group size, response limit, temperature, updates per step and KL
 coefficient, in float32 on the threads of `policy.num_cpu_threads`; one pair after the other, the
-first step of each is not counted. Exits non-zero when a step isn't at least as much faster than
+first step of each is not counted. Seconds are the process's CPU seconds, which other work on the
+machine changes least. Exits non-zero when a step isn't at least as much faster than
 TRL's as GOALS say.
 """
 
@@ -139,13 +140,13 @@ def run_ours(engine: LocalEngine, config: Config, problems: Sequence[Problem]) -
     for step, start in enumerate(range(0, len(problems), size)):
         chosen = problems[start : start + size]
         groups = [PromptGroup(start + i, problem) for i, problem in enumerate(chosen)]
-        began = time.perf_counter()
+        began = time.process_time()
         rollouts = engine.rollout(groups, step=step)
-        measured.rollout_seconds += time.perf_counter() - began
+        measured.rollout_seconds += time.process_time() - began
         measured.tokens += int(rollouts.response_lengths.sum())
         measured.responses += len(rollouts)
         engine.train(engine.compute_logprobs(make_train_batch(rollouts, config, step=step + 1)))
-        measured.marks.append(time.perf_counter())
+        measured.marks.append(time.process_time())
     return measured
 
 
@@ -159,7 +160,7 @@ def run_generate(config: Config, problems: Sequence[Problem]) -> float:
     for start in range(0, len(problems), size):
         texts = [as_text(tokenizer, problem) for problem in problems[start : start + size]]
         inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left")
-        began = time.perf_counter()
+        began = time.process_time()
         rows = model.generate(
             inputs.input_ids,
             attention_mask=inputs.attention_mask,
@@ -170,7 +171,7 @@ def run_generate(config: Config, problems: Sequence[Problem]) -> float:
             max_new_tokens=config.policy.generation.max_new_tokens,
             num_return_sequences=samples,
         )
-        seconds += time.perf_counter() - began
+        seconds += time.process_time() - began
         responses = rows[:, inputs.input_ids.shape[1] :]
         tokens += int((responses != tokenizer.pad_token_id).sum())
     return tokens / seconds

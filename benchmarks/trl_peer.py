@@ -18,7 +18,7 @@ from prorl_nemo.tasks.base import Problem
 
 
 class Measured:
-    """Seconds of the counted steps, and the response tokens of one side."""
+    """CPU seconds of the counted steps, and the response tokens of one side."""
 
     def __init__(self) -> None:
         self.marks: list[float] = []
@@ -59,7 +59,7 @@ def run_trl(
     class Clock(transformers.TrainerCallback):
         def on_step_end(self, args: object, state: object, control: object, **_: object) -> None:
             if state.global_step % updates == 0:  # type: ignore[attr-defined]
-                measured.marks.append(time.perf_counter())
+                measured.marks.append(time.process_time())
 
     texts = [as_text(tokenizer, problem) for problem in problems]
     trainer = trl.GRPOTrainer(
