@@ -3,11 +3,11 @@
     python -m benchmarks.reference_memory            # the local engine
     python -m benchmarks.reference_memory --megatron # and a GPTModel of megatron-core
 
-The peer keeps a second model's weights, as the engines of most libraries do. Memory is the process's
-anonymous memory (RssAnon of Linux): pages of a mapped file belong to the system, which may drop
-them. A reset is the pin, hashed and synced, and what loads it; it is compared with log-probs and
-updates of one training step, without the rollout. Exits non-zero when the reference holds more
-than a hundredth of its size, or a reset takes longer than a training step.
+The peer keeps a second model's weights, as the engines of most libraries do. Memory is the
+process's anonymous memory (RssAnon of Linux): pages of a mapped file belong to the system, which
+may drop them. A reset is the pin, hashed and synced, and what loads it; it is compared with
+log-probs and updates of one training step, without the rollout. Exits non-zero when the reference
+holds more than a hundredth of its size, or a reset takes longer than a training step.
 """
 
 from __future__ import annotations
