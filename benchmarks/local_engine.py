@@ -99,7 +99,7 @@ def compare(
     config: Config, tasks: CampaignTasks, arguments: argparse.Namespace, scratch: Path
 ) -> int:
     count = (arguments.steps + 1) * config.grpo.num_prompts_per_step
-    rollouts, steps, lengths = [], [], []
+    rollouts, steps, lengths, trained = [], [], [], []
     with make_reward_pool(config, list(tasks.scorers.values())) as pool:
         for pair in range(arguments.pairs):
             stream = PromptStream(
@@ -111,12 +111,14 @@ def compare(
             theirs = run_trl(config, tasks, problems, scratch)
             rollouts.append(ours.tokens_per_second / run_generate(config, problems))
             steps.append(theirs.seconds_per_step / ours.seconds_per_step)
+            trained.append(ours.tokens / ours.training_seconds)
             lengths.append((ours.tokens_per_response, theirs.tokens_per_response))
             print(
                 f"pair {pair + 1}: step {ours.seconds_per_step:.2f} s, TRL "
                 f"{theirs.seconds_per_step:.2f} s ({steps[-1]:.2f}x); rollout "
                 f"{ours.tokens_per_second:.0f} tokens/s ({rollouts[-1]:.2f}x generate); tokens per "
-                f"response {lengths[-1][0]:.2f}, TRL {lengths[-1][1]:.2f}",
+                f"response {lengths[-1][0]:.2f}, TRL {lengths[-1][1]:.2f}; "
+                f"log-probs, reference and updates {trained[-1]:.0f} tokens/s",
                 flush=True,
             )
     print(
@@ -145,8 +147,10 @@ def run_ours(engine: LocalEngine, config: Config, problems: Sequence[Problem]) -
         measured.rollout_seconds += time.process_time() - began
         measured.tokens += int(rollouts.response_lengths.sum())
         measured.responses += len(rollouts)
+        began = time.process_time()
         engine.train(engine.compute_logprobs(make_train_batch(rollouts, config, step=step + 1)))
         measured.marks.append(time.process_time())
+        measured.training_seconds += measured.marks[-1] - began
     return measured
 
 

@@ -22,7 +22,7 @@ class Measured:
 
     def __init__(self) -> None:
         self.marks: list[float] = []
-        self.rollout_seconds = 0.0
+        self.rollout_seconds = self.training_seconds = 0.0
         self.tokens = self.responses = 0
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -93,14 +94,19 @@ def checkpoint_policy(root: Path, step: int) -> Path:
 
 
 def export_policy(policy: Path, target: Path) -> Path:
-    """Copy what transformers reads, without the optimizer."""
+    """Copy what transformers reads, without the optimizer.
+
+    Left alone if it is there already: another process may be reading it.
+    """
+    names = [path.name for path in policy.iterdir()]
+    names = [name for name in names if name not in ("optimizer.safetensors", MANIFEST)]
 
     def fill(directory: Path) -> None:
-        for path in policy.iterdir():
-            if path.name not in ("optimizer.safetensors", MANIFEST):
-                shutil.copy2(path, directory / path.name)
+        for name in names:
+            shutil.copy2(policy / name, directory / name)
 
-    write_directory(target, fill)
+    if not target.is_dir() or filecmp.cmpfiles(policy, target, names, shallow=False)[0] != names:
+        write_directory(target, fill)
     return target
 
 

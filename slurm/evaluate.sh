@@ -15,19 +15,20 @@ main() {
   [[ -e $RUN_DIR/DONE ]] || { say "$RUN_DIR is not finished"; exit 1; }
   make_runtime
   mkdir -p "$RUN_DIR/logs"
-  # One process for each GPU.
-  make_models && run_verb evaluate "${MODELS[@]}" --processes "$((GPUS_PER_NODE > 0 ? GPUS_PER_NODE : 1))" && run_verb analyze "$RUN_DIR"
+  make_models && run_verb evaluate "${MODELS[@]}" && run_verb analyze "$RUN_DIR"
 }
 
-# Fills MODELS, the arguments of `prorl evaluate` that say what to sample. What NeMo-RL trained
-# has to be converted first.
+# Fills MODELS, the arguments of `prorl evaluate` that say what to sample, with one process for
+# each GPU. What NeMo-RL trained has to be converted first.
 make_models() {
-  local argument
+  local argument processes=()
+  ((GPUS_PER_NODE > 1)) && processes=(--processes "$GPUS_PER_NODE")
   if [[ $ENGINE != nemo ]]; then
-    MODELS=(--run "$RUN_DIR")
+    MODELS=(--run "$RUN_DIR" ${processes[@]+"${processes[@]}"})
     return
   fi
-  MODELS=(--config "$FROZEN/config.yaml" --out "$RUN_DIR" --model "base=$MODEL" --model "final=$RUN_DIR/hf")
+  MODELS=(--config "$FROZEN/config.yaml" --out "$RUN_DIR" --model "base=$MODEL" --model "final=$RUN_DIR/hf"
+    ${processes[@]+"${processes[@]}"})
   for argument in ${TRAIN_ARGUMENTS[@]+"${TRAIN_ARGUMENTS[@]}"}; do
     [[ $argument == --* ]] || MODELS+=("$argument")
   done

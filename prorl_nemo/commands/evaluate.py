@@ -50,8 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     index, count = _part(arguments.part)
-    if arguments.processes > 1:
-        return _run_processes(arguments.processes)
     fix_hash_seed()
     # Deferred: these import torch.
     from prorl_nemo.config_loading import load_config, override_config
@@ -71,6 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
             for order, text in enumerate(arguments.model)
         ]
         out = arguments.out or Path(config.checkpointing.checkpoint_dir)
+    if arguments.processes > 1:
+        return _run_processes(arguments.processes)
     for model in models:
         evaluate_model(config, out, model, say=print, part=Part(index, count))
     return 0
