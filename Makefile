@@ -11,6 +11,11 @@ export OMP_NUM_THREADS ?= 1
 
 # Benchmarks that need nothing but this project; docs/performance.md says what the others need.
 BENCHMARKS ?= dynamic_sampling logprobs pass_at_k reference_memory scaling startup
+# Pythons of environments with NeMo-RL's dependencies (NEMO_RL_ROOT: its source tree) and with
+# TRL, each with this project installed: where given, `make bench` runs what needs them as well.
+NEMO_PYTHON ?=
+NEMO_RL_ROOT ?=
+TRL_PYTHON ?=
 
 .PHONY: train test test-slow test-slurm check lint lint-shell bench clean
 
@@ -36,9 +41,13 @@ lint-shell:  ## needs shellcheck
 	cd slurm && shellcheck -x *.sh lib/*.sh cluster.env.example ../tests/slurm/*.sh
 
 bench: $(VENV)/.dev  ## ratios against peers; fails when a goal is missed
-	@missed=; for name in $(BENCHMARKS); do \
-	  echo "== $$name"; $(VENV)/bin/python -m benchmarks.$$name || missed="$$missed $$name"; \
-	done; [ -z "$$missed" ] || { echo "failed or missed a goal:$$missed"; exit 1; }
+	@missed=; run() { title=$$1; shift; echo "== $$title"; "$$@" || missed="$$missed $$title;"; }; \
+	for name in $(BENCHMARKS); do run $$name $(VENV)/bin/python -m benchmarks.$$name; done; \
+	[ -z "$(NEMO_PYTHON)" ] || for name in dynamic_sampling loss; do \
+	  PYTHONPATH=$(NEMO_RL_ROOT) run "$$name, NeMo-RL" $(NEMO_PYTHON) -m benchmarks.$$name; done; \
+	[ -z "$(TRL_PYTHON)" ] || for shape in tiny 135m; do \
+	  run "local_engine $$shape, TRL" $(TRL_PYTHON) -m benchmarks.local_engine $$shape runs/local --steps 1; done; \
+	[ -z "$$missed" ] || { echo "failed or missed a goal:$$missed"; exit 1; }
 
 check: lint test  ## what CI checks, but for the shell scripts and Slurm
 
