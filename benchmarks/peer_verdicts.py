@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from prorl_nemo.data.benchmark_rows import convert_human_eval
 from prorl_nemo.tasks.base import Problem, Task
 from prorl_nemo.tasks.code import CodeTask
 from prorl_nemo.tasks.final_answer import last_boxed_answers
@@ -52,13 +53,7 @@ def main() -> int:
 
 def human_eval_items(row: dict[str, Any], number: int) -> tuple[Item, Item]:
     """The canonical solution, and the prompt with the body ``pass``."""
-    # Three tests call helpers that the prompt defines.
-    tests = {
-        "preamble": row["prompt"] + "    pass\n",
-        "entry_point": row["entry_point"],
-        "assertions": f"{row['test']}\ncheck({row['entry_point']})\n",
-    }
-    problem = Problem(f"HumanEval/{number}", "code", row["prompt"], "", {"tests": tests})
+    problem = convert_human_eval(row)
     return (
         (problem, fenced(row["prompt"] + row["canonical_solution"])),
         (problem, fenced(row["prompt"] + "    pass\n")),

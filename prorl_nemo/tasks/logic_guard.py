@@ -32,7 +32,7 @@ EVALUATES_EXPRESSION: Mapping[str, frozenset[str]] = {
 UNSAFE_SCORERS = EVALUATES_PYTHON | frozenset(EVALUATES_EXPRESSION)
 
 NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)(?![\w.])"
-BITWISE = re.compile(r"(?:0x[0-9a-fA-F]+|\d+|<<|>>|[-+*()~&|^\s])+", re.ASCII)
+BITWISE = re.compile(r"(?:0x[0-9a-fA-F]+|\d|<<|>>|[-+*()~&|^\s])+", re.ASCII)
 TOKEN = re.compile(rf"\s+|{NUMBER}|([A-Za-z]+)(?![\w.])|[-+*/(),]", re.ASCII)
 
 
@@ -69,7 +69,7 @@ def check_entry(dataset: str, entry: Mapping[str, Any]) -> None:
 def is_listed(answer: str, entry: Mapping[str, Any]) -> bool:
     """True if ``answer`` is, as text, one that the problem lists as right."""
     right = entry["metadata"].get("valid_answers", [entry["answer"]])
-    return answer in right or answer.strip() in [text.strip() for text in right]
+    return answer.strip() in [text.strip() for text in right]
 
 
 def _is_literal(text: str) -> bool:
